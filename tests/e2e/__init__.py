@@ -1,0 +1,1 @@
+"""End-to-end tests: the ``tunnels`` command against a real OpenSSH server."""

@@ -1,0 +1,118 @@
+"""What the end-to-end tests share: the site the tunnels lead to, and the product with a home of its own.
+
+``TUNNELS_TEST_SERVER=compose`` runs them against the containers of ``docker-compose.test.yml`` instead
+of an sshd of our own; tests marked ``loopback_site`` need to arrange the server and are not run then.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.bed.product import Tunnels
+from tests.e2e.bed.site import ComposeSite, LoopbackSite, Site
+from tests.e2e.bed.sshd import Sshd, find_sshd
+
+COMPOSE = os.environ.get("TUNNELS_TEST_SERVER") == "compose"
+
+_products: weakref.WeakSet[Tunnels] = weakref.WeakSet()
+_servers: weakref.WeakSet[Site | Sshd] = weakref.WeakSet()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "loopback_site: arranges the SSH server; not run against the containers"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    ours = [item for item in items if here in item.path.parents]
+    without_sshd = not COMPOSE and find_sshd() is None
+    for item in ours:
+        if not {"_site", "start_sshd"} & set(getattr(item, "fixturenames", ())):
+            continue
+        item.add_marker(pytest.mark.openssh)
+        if without_sshd:
+            item.add_marker(pytest.mark.skip(reason="no sshd: install OpenSSH's server (openssh-server)"))
+    if COMPOSE:
+        left_out = [item for item in ours if item.get_closest_marker("loopback_site")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    """Show with a failure what the daemons and the servers have to say."""
+    report: pytest.TestReport = yield
+    if report.failed:
+        for product in _products:
+            report.sections.append(("the product's logs", product.log[-20000:]))
+        for server in _servers:
+            report.sections.append(("the server's log", server.log[-8000:]))
+    return report
+
+
+@pytest.fixture(scope="session")
+def _site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    kind = ComposeSite if COMPOSE else LoopbackSite
+    with kind(tmp_path_factory.mktemp("site")) as site:
+        _servers.add(site)
+        yield site
+        _servers.discard(site)
+
+
+@pytest.fixture
+def site(_site: Site) -> Iterator[Site]:
+    """The SSH server and the services behind it; running, whatever the test before did to it."""
+    _site.start()
+    yield _site
+    _site.start()
+
+
+@pytest.fixture
+def start_sshd(tmp_path: Path) -> Iterator[Callable[..., Sshd]]:
+    """Start an sshd of this test's own, with lines for its configuration."""
+    running: list[Sshd] = []
+
+    def start(*config: str, identity: Path | None = None) -> Sshd:
+        sshd = Sshd(tmp_path / f"sshd{len(running)}", config=config, identity=identity)
+        running.append(sshd)
+        _servers.add(sshd)
+        sshd.start()
+        return sshd
+
+    yield start
+    for sshd in running:
+        sshd.stop()
+        _servers.discard(sshd)
+
+
+@pytest.fixture
+def tunnels() -> Iterator[Tunnels]:
+    """The product, with an empty home; its daemon is stopped after the test."""
+    product = Tunnels()
+    _products.add(product)
+    try:
+        yield product
+    finally:
+        product.close()
+        _products.discard(product)
+
+
+@pytest.fixture(scope="module")
+def standing(_site: Site) -> Iterator[Tunnels]:
+    """The product for a whole module: for tests that only use a tunnel and do not touch it."""
+    _site.start()
+    product = Tunnels()
+    _products.add(product)
+    try:
+        yield product
+    finally:
+        product.close()
+        _products.discard(product)

@@ -1,0 +1,36 @@
+#!/bin/sh
+# Make sure that there is an OpenSSH server to test against, and curl, which one test uses as a client.
+# As root on a Debian-like system they are installed; elsewhere it is said how to get them.
+set -eu
+PATH="$PATH:/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin"
+
+missing=""
+command -v sshd >/dev/null 2>&1 || missing="$missing openssh-server"
+command -v ssh >/dev/null 2>&1 || missing="$missing openssh-client"
+command -v curl >/dev/null 2>&1 || missing="$missing curl"
+[ -z "$missing" ] && exit 0
+
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+    echo "installing:$missing"
+    export DEBIAN_FRONTEND=noninteractive
+    # Without this the package would start a server of its own on port 22.
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod 755 "$policy"
+        trap 'rm -f "$policy"' EXIT
+    fi
+    apt-get update -qq
+    # shellcheck disable=SC2086
+    apt-get install -y -qq --no-install-recommends $missing >/dev/null
+    exit 0
+fi
+
+cat >&2 <<END
+missing:$missing
+The end-to-end tests (tests/e2e) need them and are left out; the other tests run.
+  Debian, Ubuntu: sudo apt-get install$missing
+  Fedora:         sudo dnf install openssh-server openssh-clients curl
+  macOS:          sshd, ssh and curl are part of the system
+END
+[ "${CI:-}" != true ]

@@ -1,0 +1,26 @@
+"""Keeps SSH tunnels up.
+
+The map of the house; arrows point one way (``tests/test_architecture.py`` holds them):
+
+``errors``, ``tasks``
+    One tree of errors; the owner of background tasks.
+``core``
+    Pure: values, the OpenSSH forward grammar, the state machine of a tunnel, SOCKS, the
+    control protocol. No asyncio, sockets, files, clocks or randomness.
+``profiles``, ``paths``
+    The profile file becomes frozen profiles; where files live.
+``ssh``
+    The only package that imports asyncssh: resolving, host keys, connecting.
+``forwarding``
+    Moves bytes between clients and channels; knows nothing of SSH but the shape of a channel.
+``supervisor``
+    Performs what the state machine decides, for every tunnel.
+``daemon``
+    Wires the above together and serves the control socket.
+``control_socket``, ``client``, ``spawn``
+    How the command line reaches the daemon.
+``cli``
+    The only package that imports typer and rich; never the engine.
+"""
+
+__version__ = "0.1.0"

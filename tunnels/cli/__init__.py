@@ -1,0 +1,3 @@
+"""The command line: the only package that imports typer and rich. Never the engine, except inside the
+functions of ``up -f``, ``demo``, ``check`` and ``daemon run``, which need it.
+"""

@@ -1,0 +1,175 @@
+"""``tunnels check``: validate the profile file, and show what a profile means."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Annotated
+
+import typer
+
+from tunnels import profiles
+from tunnels.cli import output
+from tunnels.cli.common import ConfigOption, JsonOption, ProfileNames, config_path, verb
+from tunnels.cli.listing import flag
+from tunnels.core.address import UnixAddress
+from tunnels.core.forward import Forward, ForwardKind
+from tunnels.core.profile import HostKeyPolicy, Profile
+from tunnels.core.status import JSON_VERSION, Json, error_to_json
+from tunnels.errors import TunnelsError
+
+
+@verb
+def check(
+    names: ProfileNames = None,
+    ssh: Annotated[bool, typer.Option("--ssh", help="Print the equivalent ssh command line.")] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Validate the profile file and show what each profile means.
+
+    Example: tunnels check work-db --ssh
+    """
+    file = profiles.load(config_path(config))
+    wanted = profiles.select(file, names) if names else list(file.profiles.values())
+    if ssh:
+        for profile in wanted:
+            output.out().print(ssh_command(profile), markup=False, soft_wrap=True)
+        return 0
+    found = [(profile, _resolve(profile)) for profile in wanted]
+    failed = any(isinstance(resolved, TunnelsError) for _, resolved in found)
+    if as_json:
+        output.print_json(
+            {
+                "version": JSON_VERSION,
+                "config": str(file.path),
+                "warnings": [str(warning) for warning in file.warnings],
+                "profiles": [_as_json(profile, resolved) for profile, resolved in found],
+            }
+        )
+        return 2 if failed else 0
+    for warning in file.warnings:
+        output.note(f"warning: {warning}")
+    for profile, resolved in found:
+        _show(profile, resolved)
+    many = "1 profile" if len(file.profiles) == 1 else f"{len(file.profiles)} profiles"
+    output.note(f"{file.path}: {many}, no problem" if not failed else f"{file.path}: see the errors above")
+    return 2 if failed else 0
+
+
+Resolved = list[tuple[str, str]] | TunnelsError
+
+
+def _resolve(profile: Profile) -> Resolved:
+    """What ssh_config makes of the profile."""
+    from tunnels.ssh.resolve import describe, resolve_now  # noqa: PLC0415 - asks `ssh -G`; only this needs it
+
+    try:
+        return describe(resolve_now(profile))
+    except TunnelsError as error:
+        return error
+
+
+def _show(profile: Profile, resolved: Resolved) -> None:
+    from rich.text import Text  # noqa: PLC0415
+
+    out = output.out()
+    out.print(
+        Text.assemble((profile.name, "bold"), f"  {profile.description}" if profile.description else "")
+    )
+    for forward in profile.forwards:
+        line = Text(f"    {flag(forward)}")
+        if forward.reachable_by_others:
+            where = "on the server's side" if forward.kind is ForwardKind.REMOTE else "on this machine"
+            line.append(f"  other machines can reach this port {where}", "yellow")
+        out.print(line)
+    if isinstance(resolved, TunnelsError):
+        output.show_error(resolved)
+    else:
+        for key, value in resolved:
+            out.print(Text.assemble("    ", (key.ljust(16), "dim"), value))
+    for missing in unsupported(profile):
+        out.print(Text.assemble("    ", ("not supported yet: ", "yellow"), missing))
+
+
+def _as_json(profile: Profile, resolved: Resolved) -> Json:
+    error = resolved if isinstance(resolved, TunnelsError) else None
+    return {
+        "name": profile.name,
+        "forwards": [{"kind": forward.kind.value, "forward": str(forward)} for forward in profile.forwards],
+        "resolved": None if isinstance(resolved, TunnelsError) else [list(item) for item in resolved],
+        "unsupported": unsupported(profile),
+        "error": None if error is None else error_to_json(error.info),
+    }
+
+
+def unsupported(profile: Profile) -> list[str]:
+    """What the file may say and this version does not do; never silently ignored."""
+    missing = []
+    if profile.on_demand:
+        missing.append("on_demand: the connection is made at once")
+    if profile.idle_timeout is not None:
+        missing.append("idle_timeout: the connection is kept")
+    if profile.password_command is not None:
+        missing.append("password_command: log in with a key")
+    if profile.proxy_command not in {None, "none"}:
+        missing.append("proxy_command: use jump")
+    missing += [f"{flag(forward)}: unix sockets" for forward in profile.forwards if _is_unix(forward)]
+    missing += [
+        f"{flag(forward)}: a proxy on the server's side"
+        for forward in profile.forwards
+        if forward.kind is ForwardKind.REMOTE and forward.connect is None
+    ]
+    return missing
+
+
+def _is_unix(forward: Forward) -> bool:
+    return isinstance(forward.listen, UnixAddress) or isinstance(forward.connect, UnixAddress)
+
+
+def ssh_command(profile: Profile) -> str:
+    """The ssh command line that does the same, once."""
+    words = ["ssh", "-N", "-T"]
+    if profile.ssh_config is not None:
+        words += ["-F", profile.ssh_config]
+    for forward in profile.forwards:
+        words += flag(forward).split(" ", 1)
+    for file in profile.identity_file:
+        words += ["-i", file]
+    if profile.jump:
+        words += ["-J", ",".join(profile.jump)]
+    if profile.port is not None:
+        words += ["-p", str(profile.port)]
+    if profile.ciphers:
+        words += ["-c", ",".join(profile.ciphers)]
+    if profile.compression:
+        words.append("-C")
+    for option in _options(profile):
+        words += ["-o", option]
+    words.append(f"{profile.user}@{profile.host}" if profile.user is not None else profile.host)
+    return shlex.join(words)
+
+
+def _options(profile: Profile) -> list[str]:
+    options = []
+    if profile.keepalive is not None:
+        options.append(f"ServerAliveInterval={profile.keepalive:.0f}")
+    if profile.keepalive_count is not None:
+        options.append(f"ServerAliveCountMax={profile.keepalive_count}")
+    if profile.connect_timeout is not None:
+        options.append(f"ConnectTimeout={profile.connect_timeout:.0f}")
+    if profile.known_hosts:
+        options.append("UserKnownHostsFile=" + " ".join(profile.known_hosts))
+    if profile.host_key_policy is not None:
+        words = {
+            HostKeyPolicy.STRICT: "yes",
+            HostKeyPolicy.ASK: "ask",
+            HostKeyPolicy.ACCEPT_NEW: "accept-new",
+        }
+        options.append(f"StrictHostKeyChecking={words[profile.host_key_policy]}")
+    if profile.certificate_file:
+        options += [f"CertificateFile={file}" for file in profile.certificate_file]
+    if profile.proxy_command is not None:
+        options.append(f"ProxyCommand={profile.proxy_command}")
+    if profile.exit_on_forward_failure:
+        options.append("ExitOnForwardFailure=yes")
+    return options

@@ -1,0 +1,97 @@
+"""``tunnels edit``: the profile file in $EDITOR; it is taken only if it is valid."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import tempfile
+from pathlib import Path
+
+from tunnels import profiles
+from tunnels.cli import output
+from tunnels.cli.common import ConfigOption, config_path, verb
+from tunnels.client import Client
+from tunnels.errors import DaemonNotRunning, ProfileError, TunnelsError, UsageError
+
+
+@verb
+def edit(config: ConfigOption = None) -> int:
+    """Edit the profile file; it is taken only if it is valid.
+
+    Example: tunnels edit
+    """
+    path = config_path(config)
+    target = path.resolve()  # a link, as dotfile managers make them, stays one
+    before = _read(target)
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fd, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=".toml", dir=target.parent)
+    copy = Path(name)
+    try:
+        with open(fd, "w", encoding="utf-8") as file:  # noqa: PTH123 - a file descriptor, not a path
+            file.write(profiles.template() if before is None else before)
+        text = _edited(copy, path)
+        if text is None:
+            output.note(f"{path} is as it was")
+            return 2
+        if text == before:
+            output.note("nothing was changed")
+            return 0
+        if before is not None:
+            copy.chmod(target.stat().st_mode & 0o7777)
+        copy.replace(target)
+    finally:
+        copy.unlink(missing_ok=True)
+    output.out().print(f"{path} was changed", markup=False, soft_wrap=True)
+    _say_how_to_apply()
+    return 0
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text("utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as exc:
+        raise UsageError(f"{path}: {exc}") from exc
+
+
+def _edited(copy: Path, path: Path) -> str | None:
+    """What the person made of it; None if they gave up on a file with problems."""
+    while True:
+        _run_editor(copy)
+        text = copy.read_text("utf-8", "replace")
+        try:
+            profiles.parse(text, str(path))
+        except ProfileError as error:
+            output.show_error(error)
+            if not output.interactive():
+                return None
+            answer = output.err().input("Edit it again? (yes/no) ", markup=False).strip().lower()
+            if answer not in {"", "y", "yes"}:
+                return None
+        else:
+            return text
+
+
+def _run_editor(path: Path) -> None:
+    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+    try:
+        code = subprocess.run([*shlex.split(editor), str(path)], check=False).returncode
+    except (OSError, ValueError) as exc:
+        raise UsageError(f"{editor}: {exc}", hint="set EDITOR to your editor") from exc
+    if code != 0:
+        raise UsageError(f"{editor} ended with status {code}; nothing was changed")
+
+
+def _say_how_to_apply() -> None:
+    try:
+        with Client.connect() as client:
+            running = bool(client.status().tunnels)
+    except DaemonNotRunning:
+        running = False
+    except TunnelsError:
+        running = True
+    output.note(
+        "`tunnels reload` applies it to what runs" if running else "`tunnels up NAME` starts a tunnel"
+    )

@@ -1,0 +1,83 @@
+"""``tunnels list``: the profiles in the file, running or not."""
+
+from __future__ import annotations
+
+from tunnels import profiles
+from tunnels.cli import output, render
+from tunnels.cli.common import ConfigOption, JsonOption, config_path, verb
+from tunnels.client import Client
+from tunnels.core.forward import Forward, ForwardKind
+from tunnels.core.lifecycle import TunnelState
+from tunnels.core.profile import Profile
+from tunnels.core.status import JSON_VERSION
+from tunnels.errors import TunnelsError
+
+_FLAGS = {ForwardKind.LOCAL: "-L", ForwardKind.REMOTE: "-R", ForwardKind.DYNAMIC: "-D"}
+
+
+@verb
+def list_profiles(config: ConfigOption = None, as_json: JsonOption = False) -> int:
+    """List the profiles in the file.
+
+    Example: tunnels list
+    """
+    file = profiles.load(config_path(config))
+    states = _states()
+    found = list(file.profiles.values())
+    if as_json:
+        output.print_json(
+            {"version": JSON_VERSION, "profiles": [_as_json(profile, states) for profile in found]}
+        )
+        return 0
+    for warning in file.warnings:
+        output.note(f"warning: {warning}")
+    if not found:
+        output.note(f"no profile in {file.path} yet; `tunnels edit` opens it")
+        return 0
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(box=None, pad_edge=False, show_header=True, header_style="dim")
+    for column in ("", "NAME", "HOST", "FORWARDS", "TAGS", "DESCRIPTION"):
+        table.add_column(column, overflow="fold")
+    for profile in found:
+        mark, colour = render.MARKS[states.get(profile.name, TunnelState.STOPPED)]
+        table.add_row(
+            Text(mark, colour),
+            Text(profile.name, "bold"),
+            Text(profile.host),
+            Text("\n".join(flag(forward) for forward in profile.forwards)),
+            Text(" ".join(profile.tags), "dim"),
+            Text(profile.description, "dim"),
+        )
+    output.out().print(table)
+    return 0
+
+
+def flag(forward: Forward) -> str:
+    """A forward as ssh's flag: ``-L 5432:db.internal:5432``."""
+    return f"{_FLAGS[forward.kind]} {forward}"
+
+
+def _as_json(profile: Profile, states: dict[str, TunnelState]) -> dict[str, object]:
+    return {
+        "name": profile.name,
+        "host": profile.host,
+        "description": profile.description,
+        "tags": list(profile.tags),
+        "autostart": profile.autostart,
+        "forwards": [
+            {"kind": forward.kind.value, "forward": str(forward), "name": forward.name}
+            for forward in profile.forwards
+        ],
+        "state": states.get(profile.name, TunnelState.STOPPED).value,
+    }
+
+
+def _states() -> dict[str, TunnelState]:
+    """What runs now; a list of profiles is of use without it too."""
+    try:
+        with Client.connect() as client:
+            return {tunnel.name: tunnel.state for tunnel in client.status().tunnels}
+    except TunnelsError:
+        return {}

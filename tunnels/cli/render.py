@@ -1,0 +1,160 @@
+"""Snapshots become text. Pure: what it is given, and nothing else, decides what is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from tunnels.core.lifecycle import TunnelState
+from tunnels.core.status import ForwardState, ForwardStatus, Snapshot, TunnelStatus
+
+if TYPE_CHECKING:
+    from rich.console import Group
+    from rich.text import Text
+
+#: A mark and a colour for each state; the mark alone must do where there is no colour.
+MARKS: dict[TunnelState, tuple[str, str]] = {
+    TunnelState.STOPPED: ("○", "dim"),
+    TunnelState.CONNECTING: ("◌", "yellow"),
+    TunnelState.UP: ("●", "green"),
+    TunnelState.BACKOFF: ("◌", "yellow"),
+    TunnelState.NEEDS_INPUT: ("?", "magenta"),
+    TunnelState.FAILED: ("✗", "red"),
+    TunnelState.STOPPING: ("◌", "dim"),
+}
+
+_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+
+
+def snapshot_view(snapshot: Snapshot, now: float) -> Group:
+    """Everything that ``status`` shows."""
+    from rich.console import Group  # noqa: PLC0415
+
+    lines: list[Text] = []
+    name_width = max((len(tunnel.name) for tunnel in snapshot.tunnels), default=0)
+    for tunnel in snapshot.tunnels:
+        lines += tunnel_lines(tunnel, now, name_width=name_width)
+    if snapshot.daemon is not None and snapshot.daemon.config_error is not None:
+        lines += _warning(
+            "the profile file has a problem; what runs goes on as it is:", snapshot.daemon.config_error
+        )
+    return Group(*lines)
+
+
+def tunnel_lines(tunnel: TunnelStatus, now: float, *, name_width: int = 0) -> list[Text]:
+    """A tunnel: one line for itself, one for each forward, and what is wrong."""
+    from rich.text import Text  # noqa: PLC0415
+
+    mark, colour = MARKS[tunnel.state]
+    head = Text.assemble((mark, colour), " ", (tunnel.name.ljust(name_width), "bold"), "  ")
+    head.append(tunnel.state.value, colour)
+    head.append(f" {duration(now - tunnel.since)}")
+    head.append("".join(f" · {fact}" for fact in _facts(tunnel, now)), "dim")
+    lines = [head]
+    if tunnel.error is not None and tunnel.state is not TunnelState.UP:
+        lines.append(Text.assemble("    ", (tunnel.error.message, colour)))
+        if tunnel.error.hint:
+            lines.append(Text.assemble("    ", (f"→ {tunnel.error.hint}", "dim")))
+    lines += [line for forward in tunnel.forwards for line in forward_lines(forward)]
+    return lines
+
+
+def _facts(tunnel: TunnelStatus, now: float) -> Iterable[str]:
+    yield tunnel.host
+    if tunnel.state is TunnelState.UP:
+        if tunnel.rtt_ms is not None:
+            yield f"{tunnel.rtt_ms:.1f} ms"
+        if tunnel.reconnects:
+            yield plural(tunnel.reconnects, "reconnect")
+        if tunnel.error is not None:
+            yield f"last drop: {tunnel.error.message}"
+    elif tunnel.retry_at is not None:
+        yield f"attempt {tunnel.attempt + 1} in {duration(max(0.0, tunnel.retry_at - now))}"
+    elif tunnel.state is TunnelState.CONNECTING and tunnel.attempt > 1:
+        yield f"attempt {tunnel.attempt}"
+
+
+def forward_lines(forward: ForwardStatus) -> list[Text]:
+    """A forward: where it listens, where its clients go, and what went through."""
+    from rich.text import Text  # noqa: PLC0415
+
+    line = Text("    ")
+    line.append(route(forward), "" if forward.state is ForwardState.LISTENING else "dim")
+    if forward.name:
+        line.append(f"  {forward.name}", "dim")
+    if forward.state is ForwardState.FAILED and forward.error is not None:
+        line.append(f"  {forward.error.message}", "red")
+        hint = [Text(f"      → {forward.error.hint}", "dim")] if forward.error.hint else []
+        return [line, *hint]
+    facts = []
+    if forward.clients:
+        facts.append(plural(forward.clients, "client"))
+    if forward.held:
+        facts.append(f"{forward.held} waiting")
+    if forward.bytes_in or forward.bytes_out:
+        facts.append(f"{size(forward.bytes_in)} in, {size(forward.bytes_out)} out")
+    if forward.reachable_by_others:
+        facts.append("open to other machines")
+    if facts:
+        line.append("  " + " · ".join(facts), "dim")
+    return [line]
+
+
+def route(forward: ForwardStatus) -> str:
+    """``localhost:5432 → db.internal:5432``, seen from the client that connects."""
+    match forward.kind, forward.connect:
+        case "dynamic", _:
+            return f"{forward.listen} (SOCKS proxy)"
+        case "remote", None:
+            return f"server {forward.listen} (SOCKS proxy)"
+        case "remote", connect:
+            return f"server {forward.listen} → {connect}"
+        case _, connect:
+            return f"{forward.listen} → {connect}"
+
+
+def duration(seconds: float) -> str:
+    """How long, as coarse as a person wants it: ``3.2s``, ``42s``, ``12m``, ``3h 5m``, ``9d 4h``."""
+    if seconds < 10:
+        return f"{max(0.0, seconds):.1f}s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    for unit, smaller, names in ((60, 1, "ms"), (3600, 60, "hm"), (86_400, 3600, "dh")):
+        if whole < unit * (60 if unit == 60 else 24) or unit == 86_400:
+            count, rest = whole // unit, whole % unit // smaller
+            return f"{count}{names[0]}" + (f" {rest}{names[1]}" if rest else "")
+    raise AssertionError("days are the last unit")
+
+
+def size(count: int) -> str:
+    """Bytes with a decimal unit: ``0 B``, ``1.2 kB``, ``34 MB``."""
+    value, unit = float(count), 0
+    while value >= 999.5 and unit < len(_UNITS) - 1:
+        value, unit = value / 1000, unit + 1
+    return f"{value:.1f} {_UNITS[unit]}" if unit and value < 9.95 else f"{value:.0f} {_UNITS[unit]}"
+
+
+def plural(count: int, noun: str) -> str:
+    """``1 client``, ``2 clients``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _warning(title: str, text: str) -> list[Text]:
+    from rich.text import Text  # noqa: PLC0415
+
+    return [Text(""), Text(title, "yellow"), *(Text(f"    {line}") for line in text.splitlines())]
+
+
+def live_view(snapshot: Snapshot, now: float) -> Group:
+    """The live view of ``status -w``: a head line, and what ``status`` shows."""
+    from rich.console import Group  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    up = sum(tunnel.state is TunnelState.UP for tunnel in snapshot.tunnels)
+    head = Text.assemble(
+        ("tunnels", "bold"),
+        f"  {up} of {len(snapshot.tunnels)} up",
+        ("  ·  Ctrl-C ends this view, not the tunnels", "dim"),
+    )
+    return Group(head, Text(""), snapshot_view(snapshot, now))

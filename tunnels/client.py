@@ -1,0 +1,127 @@
+"""The command line's side of the control protocol.
+
+Blocking on purpose: a command asks one thing and waits for it, and importing asyncio would cost every
+command 30 ms. All calls raise `TunnelsError`: what the daemon answered, or why it could not be asked.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from types import TracebackType
+from typing import cast
+
+from tunnels import control_socket, paths
+from tunnels.core import protocol
+from tunnels.core.framing import FrameReader, encode
+from tunnels.core.protocol import Command, Hello
+from tunnels.core.status import Json, Snapshot
+from tunnels.errors import ControlError, ProtocolViolation
+
+#: Seconds until a daemon that does not answer is given up; taking down a stuck connection takes up to 10.
+TIMEOUT = 30.0
+
+
+class Client:
+    """A connection to the daemon. One request at a time."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._reader = FrameReader()
+        self._frames: list[dict[str, object]] = []
+        self._next_id = 1
+        self.hello = Hello.from_json(self._receive())
+
+    @classmethod
+    def connect(cls) -> Client:
+        """Reach the daemon. Raises DaemonNotRunning where there is none."""
+        sock = control_socket.connect(paths.socket_path(), timeout=TIMEOUT)
+        try:
+            return cls(sock)
+        except BaseException:
+            sock.close()
+            raise
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Hang up."""
+        self._sock.close()
+
+    def up(self, names: list[str], config: str) -> dict[str, str]:
+        """Start tunnels; says for each whether it was ``started``, ``already`` up, or ``changed`` meanwhile."""
+        return cast("dict[str, str]", self._request(protocol.Up(names, config))["tunnels"])
+
+    def down(self, names: list[str]) -> list[str]:
+        """Stop tunnels; returns those that were there."""
+        return cast("list[str]", self._request(protocol.Down(names))["stopped"])
+
+    def restart(self, names: list[str], config: str) -> None:
+        """Stop tunnels and start them again."""
+        self._request(protocol.Restart(names, config))
+
+    def reload(self) -> dict[str, list[str]]:
+        """Apply the changed file; the names that were ``restart``ed, ``stop``ped and ``keep`` running."""
+        return cast("dict[str, list[str]]", self._request(protocol.Reload()))
+
+    def status(self) -> Snapshot:
+        """Everything, now."""
+        return Snapshot.from_json(self._request(protocol.Status()))
+
+    def watch(self, interval: float = 1.0) -> Iterator[Snapshot]:
+        """Everything, now, at every change, and at least every ``interval`` seconds. Close the client to end it."""
+        for value in self._stream(protocol.Watch(interval)):
+            yield Snapshot.from_json(value)
+
+    def answer(self, name: str, question_id: str, answer: str) -> None:
+        """Answer the question of a tunnel."""
+        self._request(protocol.Answer(name, question_id, answer))
+
+    def shutdown(self) -> list[str]:
+        """End the daemon; returns the tunnels that come back with the next one."""
+        return cast("list[str]", self._request(protocol.Shutdown())["tunnels"])
+
+    def _request(self, command: Command) -> Json:
+        for value in self._stream(command):
+            return value
+        raise ProtocolViolation("the daemon gave no answer")
+
+    def _stream(self, command: Command) -> Iterator[Json]:
+        request_id, self._next_id = self._next_id, self._next_id + 1
+        try:
+            self._sock.sendall(encode(protocol.request(request_id, command)))
+        except OSError as exc:
+            raise _gone(exc) from exc
+        last = False
+        while not last:
+            value, last = protocol.parse_reply(self._receive(), request_id)
+            yield value
+
+    def _receive(self) -> dict[str, object]:
+        while not self._frames:
+            try:
+                data = self._sock.recv(65536)
+            except TimeoutError as exc:
+                raise ControlError(
+                    f"the daemon did not answer within {TIMEOUT:g} s",
+                    hint="`tunnels logs` may say why; `tunnels daemon stop` ends it",
+                ) from exc
+            except OSError as exc:
+                raise _gone(exc) from exc
+            if not data:
+                raise _gone(None)
+            self._frames.extend(self._reader.feed(data))
+        return self._frames.pop(0)
+
+
+def _gone(exc: OSError | None) -> ControlError:
+    why = f": {exc.strerror or exc}" if exc is not None else ""
+    return ControlError(
+        f"the daemon hung up{why}", hint="`tunnels logs` may say why; `tunnels up` starts it again"
+    )

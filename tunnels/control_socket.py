@@ -1,0 +1,99 @@
+"""The care of the control socket, for both of its sides: lock, leftovers, permissions, who is the peer.
+
+Who may speak is decided three times: the folder is 0700, the socket is 0600, and the kernel is asked for
+the peer's user id. What must be true for one daemon a user is the lock: it is held as long as the
+daemon lives and released by the kernel however it dies. Whoever holds the lock may remove a leftover socket.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import socket
+import struct
+import sys
+from pathlib import Path
+
+from tunnels import paths
+from tunnels.errors import ControlError, DaemonNotRunning
+
+#: Command lines that may wait to be accepted.
+_BACKLOG = 64
+
+
+class Lock:
+    """The right to be the daemon."""
+
+    def __init__(self, path: Path) -> None:
+        paths.make_private(path.parent)
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def acquire(self) -> bool:
+        """Take the lock, for as long as this process lives. False: another daemon has it."""
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def release(self) -> None:
+        """Let another daemon have it."""
+        os.close(self._fd)
+
+
+def listen(path: Path) -> socket.socket:
+    """Listen at ``path``, which only this user can reach. The caller holds the lock, so a leftover is one."""
+    paths.make_private(path.parent)
+    path.unlink(missing_ok=True)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        sock.bind(str(path))
+        sock.listen(_BACKLOG)
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    finally:
+        os.umask(before)
+    return sock
+
+
+def connect(path: Path, *, timeout: float) -> socket.socket:
+    """Connect to the daemon; blocks for at most ``timeout`` seconds.
+
+    Raises DaemonNotRunning where there is none, and ControlError where what listens is not ours.
+    """
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.settimeout(timeout)
+    try:
+        sock.connect(str(path))
+        uid = peer_uid(sock)
+        if uid != os.getuid():
+            raise ControlError(
+                f"{path} is served by another user (uid {uid})", hint="set TUNNELS_RUNTIME_DIR"
+            )
+    except (FileNotFoundError, ConnectionRefusedError) as exc:
+        sock.close()
+        raise DaemonNotRunning("the daemon is not running", hint="`tunnels up NAME` starts it") from exc
+    except OSError as exc:
+        sock.close()
+        if exc.errno == errno.ENOTSOCK:
+            raise DaemonNotRunning("the daemon is not running", hint="`tunnels up NAME` starts it") from exc
+        raise ControlError(f"{path}: {exc.strerror or exc}") from exc
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def peer_uid(sock: socket.socket) -> int:
+    """The user id of the process on the other side, as the kernel has it."""
+    if sys.platform == "linux":  # struct ucred: pid, uid, gid (unix(7), SO_PEERCRED)
+        credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        uid: int = struct.unpack("3i", credentials)[1]
+        return uid
+    # struct xucred of macOS and the BSDs: version, uid, … (unix(4), LOCAL_PEERCRED); level 0, option 1
+    uid = struct.unpack_from("2I", sock.getsockopt(0, 1, 76))[1]
+    return uid

@@ -1,0 +1,32 @@
+"""One line of the log: ``2026-11-20T09:00:00.000Z INFO work-db connecting to bastion``. Written and read here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: Stands where the line is about the daemon itself; no profile can be called that.
+NO_TUNNEL = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """What a line says. ``time`` is RFC 3339 UTC, which sorts as text."""
+
+    time: str
+    level: str
+    tunnel: str | None
+    message: str
+
+    def __str__(self) -> str:
+        # A line of the log is one line, whatever a server or a file name has put into the message.
+        message = "".join(char if char.isprintable() else " " for char in self.message)
+        return f"{self.time} {self.level} {self.tunnel or NO_TUNNEL} {message}"
+
+
+def parse(line: str) -> LogLine | None:
+    """Read a line back; None where it is something else, such as part of a traceback."""
+    parts = line.rstrip("\n").split(" ", 3)
+    if len(parts) < 4 or not parts[0].endswith("Z") or not parts[0][:4].isdecimal():
+        return None
+    time, level, tunnel, message = parts
+    return LogLine(time, level, None if tunnel == NO_TUNNEL else tunnel, message)

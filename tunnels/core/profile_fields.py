@@ -1,0 +1,267 @@
+"""The keys of a profile, as one table; and how a profile's own values and the defaults become one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tunnels.core.address import quoted
+from tunnels.core.durations import format_duration
+from tunnels.core.forward import ForwardKind
+from tunnels.core.forward_fields import PlacedRule, check_together, forwards
+from tunnels.core.profile import (
+    HostKeyPolicy,
+    HostSpec,
+    Profile,
+    Retry,
+    check_name,
+    check_user,
+    parse_host_spec,
+    parse_jump,
+)
+from tunnels.core.reading import (
+    BAD,
+    Notes,
+    Reader,
+    command,
+    duration,
+    flag,
+    integer,
+    likely,
+    many,
+    one,
+    read_keys,
+    table,
+    text,
+    texts,
+    wrong_type,
+)
+from tunnels.errors import UsageError
+
+if TYPE_CHECKING:
+    from tunnels.core.toml_lines import KeyPath
+
+_DAY = 86_400.0
+
+#: Values that were read, by their keys; `BAD` for those that could not be used.
+Values = dict[str, Any]
+
+
+def _checked(check: Callable[[str], Any], example: str) -> Callable[[Any], Any]:
+    return lambda value: check(text(value, example))
+
+
+def _policy(value: Any) -> HostKeyPolicy:
+    words = {policy.value: policy for policy in HostKeyPolicy}
+    word = text(value, 'host_key_policy = "ask"')
+    if word not in words:
+        meant = likely(word, words, {"no": "accept-new", "yes": "strict", "off": "accept-new"})
+        raise UsageError(
+            f"{quoted(word)} is none of ask, strict and accept-new", hint=meant and f'did you mean "{meant}"?'
+        )
+    return words[word]
+
+
+def _cipher(value: Any) -> str:
+    name = text(value, 'ciphers = "aes128-gcm@openssh.com"')
+    if name[0] in "+-^" or not all(char.isascii() and (char.isalnum() or char in "@.-") for char in name):
+        raise UsageError(
+            f"{quoted(name)} is not the name of a cipher",
+            hint='ciphers = "aes128-gcm@openssh.com,aes256-ctr"',
+        )
+    return name
+
+
+def _description(value: Any) -> str:
+    return "" if value == "" else text(value, 'description = "Postgres behind the bastion"')
+
+
+def _read_jump(value: Any, path: KeyPath, notes: Notes) -> Any:
+    """Read ``"a,b"``, ``["a", "b"]`` or ``"none"`` into hops in the order they are passed."""
+    example = 'jump = "bastion" or jump = ["gate", "me@bastion:2222"]'
+    if isinstance(value, str):
+        return one(_checked(parse_jump, example))(value, path, notes)
+    if not isinstance(value, list):
+        return one(lambda _: text(value, example))(value, path, notes)
+    if value == ["none"]:
+        return ()
+    return many(_checked(_one_hop, example))(value, path, notes)
+
+
+def _one_hop(hop: str) -> str:
+    if "," in hop or hop.lower() == "none":
+        raise UsageError(f"{quoted(hop)} is not one host", hint='jump = ["gate", "me@bastion:2222"]')
+    parse_host_spec(hop)
+    return hop.strip()
+
+
+#: Every key of a profile, and what reads it.
+PROFILE_FIELDS: dict[str, Reader] = {
+    "host": one(_checked(parse_host_spec, 'host = "me@vps.example.com"')),
+    "user": one(_checked(check_user, 'user = "me"')),
+    "port": integer(1, 65535, "port = 22"),
+    "identity_file": texts('identity_file = "~/.ssh/id_ed25519"'),
+    "certificate_file": texts('certificate_file = "~/.ssh/id_ed25519-cert.pub"'),
+    "jump": _read_jump,
+    "proxy_command": command('proxy_command = "nc -X connect -x proxy:3128 %h %p"'),
+    "known_hosts": texts('known_hosts = "~/.ssh/known_hosts"'),
+    "host_key_policy": one(_policy),
+    "password_command": command('password_command = "pass show work/ssh"'),
+    "ssh_config": one(lambda value: text(value, 'ssh_config = "~/.ssh/config"')),
+    "keepalive": duration(1, _DAY, 'keepalive = "15s"', zero="turns it off"),
+    "keepalive_count": integer(1, 1000, "keepalive_count = 3"),
+    "connect_timeout": duration(1, 3600, 'connect_timeout = "10s"'),
+    "hold": duration(0.001, 3600, 'hold = "20s"', zero="lets clients fail at once"),
+    "on_demand": flag("on_demand = true"),
+    "idle_timeout": duration(1, 365 * _DAY, 'idle_timeout = "10m"', zero="turns it off"),
+    "autostart": flag("autostart = true"),
+    "exit_on_forward_failure": flag("exit_on_forward_failure = true"),
+    "tags": many(_checked(check_name, 'tags = ["work"]')),
+    "description": one(_description),
+    "ciphers": many(_cipher, separator=","),
+    "compression": flag("compression = true"),
+    "retry": table(
+        {
+            "initial": duration(0.1, 3600, 'retry.initial = "1s"'),
+            "max": duration(0.1, _DAY, 'retry.max = "60s"'),
+            "give_up_after": duration(1, 365 * _DAY, 'retry.give_up_after = "10m"', zero="means never"),
+        },
+        example='retry = { initial = "1s", max = "60s" }',
+    ),
+    "local": forwards(ForwardKind.LOCAL),
+    "remote": forwards(ForwardKind.REMOTE),
+    "dynamic": forwards(ForwardKind.DYNAMIC),
+}
+
+#: What ssh_config(5) and other tunnel managers call these keys, in lower case and without separators.
+_ALIASES = {
+    "hostname": "host",
+    "server": "host",
+    "username": "user",
+    "key": "identity_file",
+    "identity": "identity_file",
+    "proxyjump": "jump",
+    "userknownhostsfile": "known_hosts",
+    "stricthostkeychecking": "host_key_policy",
+    "password": "password_command",
+    "config": "ssh_config",
+    "serveraliveinterval": "keepalive",
+    "serveralivecountmax": "keepalive_count",
+    "timeout": "connect_timeout",
+    "localforward": "local",
+    "remoteforward": "remote",
+    "dynamicforward": "dynamic",
+    "socks": "dynamic",
+}
+
+
+class PlacedProfile(NamedTuple):
+    """A profile, and for each of its forwards where in the file that stands."""
+
+    profile: Profile
+    places: tuple[KeyPath, ...]
+
+
+def read_profile(raw: Any, path: KeyPath, notes: Notes) -> Values:
+    """Read the table of one profile, or of the defaults, and note what is wrong with it by itself."""
+    if not isinstance(raw, dict):
+        error = wrong_type(raw, "a table", "[profiles.work-db]")
+        notes.add(path, error.message, error.hint)
+        return {"host": BAD, "local": BAD}
+    values = read_keys(
+        raw,
+        PROFILE_FIELDS,
+        path,
+        notes,
+        aliases=_ALIASES,
+        explain=lambda key, value: _dotted_name(key, value, path),
+    )
+    spec = values.get("host")
+    if isinstance(spec, HostSpec):
+        for key, written in (("user", spec.user), ("port", spec.port)):
+            if key in values and values[key] is not BAD and written is not None and values[key] != written:
+                notes.add(
+                    (*path, key), f"{key} is {values[key]}, and host says {written}", "keep one of the two"
+                )
+    if _goes_somewhere(values, "jump") and _goes_somewhere(values, "proxy_command"):
+        notes.add((*path, "proxy_command"), "a connection goes through jump or proxy_command, not both")
+    return values
+
+
+def _dotted_name(key: str, value: Any, path: KeyPath) -> str | None:
+    """Explain an unknown table inside a profile: most often a name with a dot that has no quotes."""
+    if len(path) < 2 or not isinstance(value, dict):
+        return None
+    return f'a name with a dot stands in quotes: [profiles."{path[1]}.{key}"]'
+
+
+def make_profile(
+    name: str, own: Values, defaults: Values, path: KeyPath, notes: Notes
+) -> PlacedProfile | None:
+    """Put a profile together: its own values win over the defaults, key by key (also those of ``retry``).
+
+    ``None`` if a value is missing or unusable; then that is noted.
+    """
+    before = len(notes)
+    if "host" not in own and "host" not in defaults:
+        notes.add(path, "no host: where should the tunnel go?", 'for example host = "me@vps.example.com"')
+    values = {**_inherited(own, defaults), **own}
+    rules = _forwards(values, path, notes)
+    retry = _retry(own, defaults, path, notes)
+    if len(notes) > before or any(value is BAD for value in values.values()) or retry is None:
+        return None
+    spec: HostSpec = values.pop("host")
+    own_spec = spec if "host" in own else None
+    values["user"] = _first(own.get("user"), own_spec and own_spec.user, values.get("user"), spec.user)
+    values["port"] = _first(own.get("port"), own_spec and own_spec.port, values.get("port"), spec.port)
+    values["idle_timeout"] = values.get("idle_timeout") or None
+    for kind in ForwardKind:
+        values.pop(kind.value, None)
+    spread = [(placed.path, forward) for placed in rules for forward in placed.rule.spread()]
+    values |= {"retry": retry, "forwards": tuple(forward for _, forward in spread)}
+    return PlacedProfile(Profile(name, spec.host, **values), tuple(place for place, _ in spread))
+
+
+def _inherited(own: Values, defaults: Values) -> Values:
+    """Leave out of the defaults what a profile's own way to its server replaces."""
+    other = {"jump": "proxy_command", "proxy_command": "jump"}
+    return {
+        key: value
+        for key, value in defaults.items()
+        if key not in other or not _goes_somewhere(own, other[key])
+    }
+
+
+def _goes_somewhere(values: Values, key: str) -> bool:
+    """Whether jump or proxy_command is said, and is not the ``none`` that turns one of ssh_config off."""
+    value = values.get(key)
+    return value is not BAD and value not in {None, (), "none"}
+
+
+def _forwards(values: Values, path: KeyPath, notes: Notes) -> tuple[PlacedRule, ...]:
+    kinds = [values.get(kind.value, ()) for kind in ForwardKind]
+    rules: tuple[PlacedRule, ...] = tuple(rule for rules in kinds if rules is not BAD for rule in rules)
+    if not rules and not any(kind is BAD for kind in kinds):
+        notes.add(path, "nothing to forward", 'add local = ["5432:db.internal:5432"], remote or dynamic')
+    check_together(rules, path, notes)
+    return rules
+
+
+def _retry(own: Values, defaults: Values, path: KeyPath, notes: Notes) -> Retry | None:
+    given, inherited = own.get("retry", {}), defaults.get("retry", {})
+    if given is BAD or inherited is BAD:
+        return None
+    values = {**inherited, **given}
+    usual = Retry()
+    longest: float = values.get("max", max(usual.max, values.get("initial", 0)))
+    initial: float = values.get("initial", min(usual.initial, longest))
+    if initial > longest:
+        notes.add(
+            (*path, "retry") if given else ("defaults", "retry"),
+            f"initial is {format_duration(initial)}, longer than max, which is {format_duration(longest)}",
+        )
+    return Retry(initial, longest, values.get("give_up_after") or None)
+
+
+def _first(*values: Any) -> Any:
+    return next((value for value in values if value is not None), None)

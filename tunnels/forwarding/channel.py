@@ -1,0 +1,102 @@
+"""The shapes that forwarding needs of an SSH connection; ``ssh.connection`` has them, and so do the fakes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from tunnels.core.address import Address
+from tunnels.errors import TunnelsError
+
+
+class LinkLost(TunnelsError):
+    """The connection ended before the channel was open. Not the client's fault: it may wait for the next one."""
+
+    code = "connection-lost"
+    retryable = True
+
+
+class Channel(Protocol):
+    """One side of an open channel, as `asyncio.Transport` would have it. The calls never block."""
+
+    def write(self, data: bytes, /) -> object:
+        """Queue bytes for the far end."""
+
+    def write_eof(self) -> object:
+        """No more bytes from here; the far end may go on sending (RFC 4254 section 5.3)."""
+
+    def pause_reading(self) -> object:
+        """Deliver nothing until `resume_reading`; what comes in is kept, up to one window."""
+
+    def resume_reading(self) -> object:
+        """Deliver what was kept, before this returns, and go on."""
+
+    def close(self) -> object:
+        """End the channel after what is queued."""
+
+    def abort(self) -> object:
+        """End the channel now."""
+
+
+class ChannelEnd(Protocol):
+    """What a channel calls back. None of these may raise: asyncssh ends the connection if one does."""
+
+    def connection_made(self, chan: Channel, /) -> None:
+        """The channel is open."""
+
+    def session_started(self) -> None:
+        """Data may come from now on."""
+
+    def data_received(self, data: bytes, datatype: int | None, /) -> None:
+        """Bytes from the far end."""
+
+    def eof_received(self) -> bool:
+        """No more bytes from the far end. True: our own half stays open."""
+
+    def pause_writing(self) -> None:
+        """The channel's buffer is full."""
+
+    def resume_writing(self) -> None:
+        """The channel's buffer has room again."""
+
+    def connection_lost(self, exc: Exception | None, /) -> None:
+        """The channel is gone."""
+
+    def link_paused(self) -> None:
+        """The SSH connection's own buffer is full: nothing more should be written to any of its channels."""
+
+    def link_resumed(self) -> None:
+        """The SSH connection's own buffer has room again."""
+
+
+#: The address and the port of a client, as the other side of the connection is told them.
+Origin = tuple[str, int]
+
+#: Called for every client of a remote listener: connects to the destination and returns the end that
+#: the new channel is coupled to. Raises DialError where that fails.
+Acceptor = Callable[[Origin], Awaitable[ChannelEnd]]
+
+
+class RemoteListener(Protocol):
+    """A listening address on the server."""
+
+    @property
+    def port(self) -> int:
+        """The port it listens on; the server's choice where 0 was asked for."""
+
+    async def aclose(self) -> None:
+        """Stop listening."""
+
+
+class Link(Protocol):
+    """An SSH connection, as far as forwarding is concerned."""
+
+    async def open_channel(self, end: ChannelEnd, connect: Address, origin: Origin) -> None:
+        """Have the server connect to ``connect`` and couple the channel to ``end``.
+
+        Raises DialError where the destination refuses and LinkLost where the connection is gone.
+        Cancelling is safe: a channel that opens late is closed.
+        """
+
+    async def listen(self, address: Address, acceptor: Acceptor) -> RemoteListener:
+        """Have the server listen. Raises ListenError, or LinkLost where the connection is gone."""

@@ -1,0 +1,82 @@
+"""What the three kinds of forward have in common: a state, counters, and a status."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from tunnels.core.address import TcpAddress, UnixAddress, describe_connect, describe_listen
+from tunnels.core.forward import Forward, ForwardKind
+from tunnels.core.status import ForwardState, ForwardStatus
+from tunnels.errors import TunnelsError
+from tunnels.forwarding.relay import Counters, SocketEnd
+
+
+class Forwarder:
+    """One forward of a running tunnel."""
+
+    def __init__(self, forward: Forward, *, on_change: Callable[[], None]) -> None:
+        self.forward = forward
+        self.counters = Counters()
+        self.state = ForwardState.PENDING
+        self.error: TunnelsError | None = None
+        self._on_change = on_change
+        self._ends: dict[SocketEnd, asyncio.Task[None] | None] = {}  # and what still opens their channel
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.forward}: {self.state.value}, {self.counters.clients} clients>"
+
+    def _become(self, state: ForwardState, error: TunnelsError | None = None) -> None:
+        self.state = state
+        self.error = error
+        self._on_change()
+
+    def _add(self, end: SocketEnd, opening: asyncio.Task[None] | None) -> None:
+        """Own an end until it is lost."""
+        self._ends[end] = opening
+
+    def _let_open(self, end: SocketEnd) -> None:
+        """What opens the channel of this end is no longer to be cancelled."""
+        if end in self._ends:
+            self._ends[end] = None
+
+    def _lose(self, end: SocketEnd) -> None:
+        """The socket of an end is gone; whoever still opens its channel need not."""
+        opening = self._ends.pop(end, None)
+        if opening is not None:
+            opening.cancel()
+
+    def reset_clients(self) -> None:
+        """End every client of this forward with a reset."""
+        for end in list(self._ends):
+            end.reset()
+
+    def status(self) -> ForwardStatus:
+        """The forward as it stands now."""
+        counters = self.counters
+        if self.forward.kind is ForwardKind.REMOTE:  # there, the socket is the destination's
+            bytes_in, bytes_out = counters.from_socket, counters.to_socket
+        else:
+            bytes_in, bytes_out = counters.to_socket, counters.from_socket
+        return ForwardStatus(
+            name=self.forward.name,
+            kind=self.forward.kind.value,
+            listen=self._listen_text(),
+            connect=describe_connect(self.forward.connect),
+            state=self.state,
+            clients=counters.clients,
+            clients_total=counters.clients_total,
+            held=counters.held,
+            bytes_in=bytes_in,
+            bytes_out=bytes_out,
+            error=None if self.error is None else self.error.info,
+            reachable_by_others=self.forward.reachable_by_others,
+        )
+
+    def _listen_text(self) -> str:
+        return describe_listen(self.forward.listen)
+
+
+def is_tcp(forward: Forward) -> bool:
+    """Whether both sides of a forward are TCP."""
+    return isinstance(forward.listen, TcpAddress) and not isinstance(forward.connect, UnixAddress)

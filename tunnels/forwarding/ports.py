@@ -1,0 +1,82 @@
+"""Explains why a port cannot be had: names who holds it, or a free one that needs no privilege."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+
+from tunnels.core.address import TcpAddress
+from tunnels.errors import ListenError
+
+#: Ports below this one need a privilege on most systems (ip(7), net.ipv4.ip_unprivileged_port_start).
+PRIVILEGED = 1024
+
+
+async def explain_bind_failure(error: OSError, address: TcpAddress) -> ListenError:
+    """The error of a bind as a sentence and what to do about it."""
+    if error.errno == errno.EADDRINUSE:
+        owner = await asyncio.to_thread(port_owner, address.port)
+        if owner is None:
+            return ListenError(
+                f"port {address.port} is in use by another user's process",
+                hint=f"`sudo lsof -i :{address.port}` names it; or listen on another port",
+            )
+        name, pid = owner
+        if pid == os.getpid():
+            return ListenError(
+                f"port {address.port} is in use by another tunnel",
+                hint="`tunnels status` shows which; `tunnels down` it, or listen on another port",
+            )
+        return ListenError(
+            f"port {address.port} is in use by {name} (pid {pid})",
+            hint=f"end it (`kill {pid}`), or listen on another port",
+        )
+    if error.errno in (errno.EACCES, errno.EPERM) and address.port < PRIVILEGED:
+        free = await asyncio.to_thread(free_port_like, address.port)
+        return ListenError(
+            f"port {address.port} needs a privilege: ports below {PRIVILEGED} are reserved",
+            hint=f"port {free} is free" if free is not None else f"listen on a port above {PRIVILEGED}",
+        )
+    if error.errno == errno.EADDRNOTAVAIL:
+        return ListenError(
+            f"cannot listen on {address}: {address.host} is not an address of this machine",
+            hint="leave the bind address out to listen on loopback only",
+        )
+    return ListenError(f"cannot listen on {address}: {error.strerror or error}")
+
+
+def port_owner(port: int) -> tuple[str, int] | None:
+    """The name and the pid of who listens on a TCP port; None where that is somebody else's business.
+
+    Blocks for some milliseconds: it walks the process table.
+    """
+    import psutil  # noqa: PLC0415 - 15 ms and some memory that are only needed when something is wrong
+
+    try:
+        connections = psutil.net_connections(kind="tcp")
+    except (psutil.Error, OSError):  # macOS asks for root
+        return None
+    for connection in connections:
+        listening = (
+            connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port
+        )
+        if listening and connection.pid is not None:
+            try:
+                return psutil.Process(connection.pid).name(), connection.pid
+            except psutil.Error:
+                return "a process", connection.pid
+    return None
+
+
+def free_port_like(port: int) -> int | None:
+    """A free port on loopback that is easy to remember in place of a privileged one: 80 becomes 8080."""
+    for candidate in (port + 8000, port + 10_000, port + 20_000, port * 10 + 8000):
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
+            try:
+                sock.bind(("127.0.0.1", candidate))
+            except (OSError, OverflowError):
+                continue
+            return candidate
+    return None

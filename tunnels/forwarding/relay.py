@@ -1,0 +1,337 @@
+"""Couples a socket and a channel by callbacks: no task, no queue and no copy of ours per chunk.
+
+Every callback runs to its end without waiting, so a chunk goes from one kernel buffer to the other
+in one stack. What the two ends must keep to, each found by breaking it:
+
+Half-close
+    An end of file travels and ends only its own direction (RFC 4254 section 5.3, RFC 9293 section 3.6).
+Back-pressure, towards the far end
+    Reading from the socket stops while the channel or the whole SSH connection cannot take more, and,
+    before the channel is open, after `EARLY_LIMIT` bytes.
+Back-pressure, towards the socket
+    Reading from the channel stops while the socket's buffer is full. asyncssh 2.24.1 grants a new
+    window at the first chunk it delivers after a pause, so a pause in the middle of a delivery would
+    let its buffer grow without bound: what it has kept is always taken whole, and then it is paused
+    again. The cost of a stalled reader is one window here and one in asyncssh.
+A cut is no end
+    A socket is closed cleanly only if the far end said end-of-file. Otherwise it is reset: a program
+    must never take a truncated answer for a complete one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable
+from typing import cast
+
+from tunnels.forwarding.channel import Channel
+
+#: Bytes taken from a client before its channel is open: one typical first request and then some.
+EARLY_LIMIT = 64 * 1024
+
+#: Bytes queued for a socket before the channel is told to stop. Four packets of asyncssh's largest read.
+WRITE_HIGH_WATER = 256 * 1024
+
+# Why reading from the socket is paused; it goes on when no reason is left.
+_EARLY, _CHANNEL, _LINK = 1, 2, 4
+
+# l_onoff, l_linger: closing sends RST and discards what is queued (socket(7), SO_LINGER).
+_LINGER_RESET = struct.pack("ii", 1, 0)
+
+
+class Counters:
+    """What went through a forward so far."""
+
+    __slots__ = ("clients", "clients_total", "from_socket", "held", "to_socket")
+
+    def __init__(self) -> None:
+        self.clients = 0  #: sockets open now
+        self.clients_total = 0
+        self.held = 0  #: of these, waiting for the connection
+        self.from_socket = 0  #: bytes
+        self.to_socket = 0  #: bytes
+
+
+def reset(transport: asyncio.BaseTransport) -> None:
+    """Close a socket so that its peer sees a reset and not an end of file."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
+        except OSError:  # already gone, or not a TCP socket: then abort() is all there is
+            pass
+    cast("asyncio.Transport", transport).abort()
+
+
+class SocketEnd(asyncio.Protocol):
+    """The end that holds the TCP socket: of a client, or of the destination of a remote forward."""
+
+    __slots__ = (
+        "_counters",
+        "_early",
+        "_eof",
+        "_flushing",
+        "_gone",
+        "_on_lost",
+        "_on_made",
+        "_paused",
+        "_stuck",
+        "far",
+        "transport",
+    )
+
+    def __init__(
+        self,
+        counters: Counters,
+        *,
+        on_made: Callable[[SocketEnd], None] | None = None,
+        on_lost: Callable[[SocketEnd], None] | None = None,
+    ) -> None:
+        self.transport: asyncio.Transport | None = None
+        self.far = FarEnd(self)
+        self._counters = counters
+        self._on_made = on_made
+        self._on_lost = on_lost
+        self._early: bytearray | None = bytearray()  # until the channel is open
+        self._eof = False  # the peer of the socket has sent its last byte
+        self._gone = False
+        self._paused = 0
+        self._stuck = False  # the socket's buffer is over its high-water mark
+        self._flushing = False  # the channel is handing over what it had kept
+
+    @property
+    def gone(self) -> bool:
+        """Whether the socket has been closed."""
+        return self._gone
+
+    # --- from the socket --------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the socket."""
+        self.transport = taken = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
+        taken.set_write_buffer_limits(high=WRITE_HIGH_WATER, low=0)
+        self._counters.clients += 1
+        self._counters.clients_total += 1
+        if self._on_made is not None:
+            self._on_made(self)
+
+    def take_over(self, transport: asyncio.Transport, early: bytes) -> None:
+        """Take a socket that another protocol (a SOCKS handshake) has read from until now."""
+        transport.set_protocol(self)
+        self.connection_made(transport)
+        if early:
+            self.data_received(early)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the socket: on to the channel."""
+        self._counters.from_socket += len(data)
+        if self._early is None:
+            self.far.write(data)
+            return
+        self._early += data
+        if len(self._early) >= EARLY_LIMIT:
+            self._pause(_EARLY)
+
+    def eof_received(self) -> bool:
+        """The peer has sent its last byte; it may still want to read."""
+        self._eof = True
+        if self._early is None:
+            self.far.write_eof()
+        return True
+
+    def pause_writing(self) -> None:
+        """The socket's buffer is full."""
+        self._stuck = True
+        if not self._flushing:
+            self.far.pause_reading()
+
+    def resume_writing(self) -> None:
+        """The socket's buffer is empty: take all that the channel has kept, then see."""
+        self._stuck = False
+        self._flushing = True
+        self.far.resume_reading()
+        self._flushing = False
+        if self._stuck:
+            self.far.pause_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is gone, and with it the reason for the channel."""
+        self._gone = True
+        self._counters.clients -= 1
+        self._early = None
+        self.far.socket_gone(clean=self._eof)
+        if self._on_lost is not None:
+            self._on_lost(self)
+
+    # --- from the other end -----------------------------------------------------------------------
+
+    def channel_opened(self) -> None:
+        """Hand over what came early. From now on bytes go straight through."""
+        early, self._early = self._early, None
+        if early:
+            self.far.write(bytes(early))
+        if self._eof:
+            self.far.write_eof()
+        self._resume(_EARLY)
+
+    def write(self, data: bytes) -> None:
+        """Bytes for the socket."""
+        if not self._gone:
+            assert self.transport is not None
+            self._counters.to_socket += len(data)
+            self.transport.write(data)
+
+    def write_eof(self) -> None:
+        """The far end has sent its last byte."""
+        if not self._gone:
+            assert self.transport is not None
+            if not self.transport.is_closing():
+                try:
+                    self.transport.write_eof()
+                except OSError:  # the peer has gone this very moment; connection_lost follows
+                    pass
+
+    def close(self) -> None:
+        """Close after what is queued."""
+        if not self._gone and self.transport is not None:
+            self.transport.close()
+
+    def reset(self) -> None:
+        """Close so that the peer sees a reset."""
+        if not self._gone and self.transport is not None:
+            reset(self.transport)
+
+    def pause_for_channel(self) -> None:
+        """The channel's buffer is full."""
+        self._pause(_CHANNEL)
+
+    def resume_for_channel(self) -> None:
+        """The channel's buffer has room again."""
+        self._resume(_CHANNEL)
+
+    def pause_for_link(self) -> None:
+        """The SSH connection's buffer is full."""
+        self._pause(_LINK)
+
+    def resume_for_link(self) -> None:
+        """The SSH connection's buffer has room again."""
+        self._resume(_LINK)
+
+    def _pause(self, reason: int) -> None:
+        before, self._paused = self._paused, self._paused | reason
+        if not before and self.transport is not None and not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def _resume(self, reason: int) -> None:
+        before, self._paused = self._paused, self._paused & ~reason
+        if before and not self._paused and self.transport is not None and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+
+class FarEnd:
+    """The end that holds the channel; what asyncssh calls a session. None of its callbacks raises."""
+
+    __slots__ = ("_channel", "_eof", "_eof_sent", "_socket", "greeting", "on_closed")
+
+    def __init__(self, socket_end: SocketEnd) -> None:
+        self._socket = socket_end
+        self._channel: Channel | None = None
+        self._eof = False  # the far end has sent its last byte
+        self._eof_sent = False
+        #: makes what the socket's peer is told before the first byte of the far end
+        self.greeting: Callable[[], bytes] | None = None
+        self.on_closed: Callable[[], None] | None = None  #: called once, when the channel is gone
+
+    # --- from the channel -------------------------------------------------------------------------
+
+    def connection_made(self, chan: Channel, /) -> None:
+        """The channel is open; perhaps nobody is left who wants it."""
+        self._channel = chan
+        if self._socket.gone:
+            chan.abort()
+            return
+        if self.greeting is not None:
+            transport = self._socket.transport
+            assert transport is not None
+            transport.write(self.greeting())
+        self._socket.channel_opened()
+
+    def session_started(self) -> None:
+        """Nothing to do: data is taken from the first moment on."""
+
+    def data_received(self, data: bytes, _datatype: int | None, /) -> None:
+        """Bytes from the far end: on to the socket."""
+        self._socket.write(data)
+
+    def eof_received(self) -> bool:
+        """The far end has sent its last byte; it may still want to read."""
+        self._eof = True
+        self._socket.write_eof()
+        return True
+
+    def pause_writing(self) -> None:
+        """The channel's buffer is full."""
+        self._socket.pause_for_channel()
+
+    def resume_writing(self) -> None:
+        """The channel's buffer has room again."""
+        self._socket.resume_for_channel()
+
+    def link_paused(self) -> None:
+        """The SSH connection's buffer is full."""
+        self._socket.pause_for_link()
+
+    def link_resumed(self) -> None:
+        """The SSH connection's buffer has room again."""
+        self._socket.resume_for_link()
+
+    def connection_lost(self, exc: Exception | None, /) -> None:
+        """The channel is gone. Only after an end of file is that the end of what was sent."""
+        self._channel = None
+        if exc is None and self._eof:
+            self._socket.close()
+        else:
+            self._socket.reset()
+        if self.on_closed is not None:
+            self.on_closed()
+            self.on_closed = None
+
+    # --- from the other end -----------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Bytes for the far end; dropped where it no longer takes any (RFC 4254 section 5.3)."""
+        if self._channel is not None:
+            try:
+                self._channel.write(data)
+            except OSError:  # BrokenPipeError: the channel is closing; connection_lost follows
+                pass
+
+    def write_eof(self) -> None:
+        """The peer of the socket has sent its last byte."""
+        if self._channel is not None and not self._eof_sent:
+            self._eof_sent = True
+            try:
+                self._channel.write_eof()
+            except OSError:
+                pass
+
+    def pause_reading(self) -> None:
+        """The socket's buffer is full."""
+        if self._channel is not None:
+            self._channel.pause_reading()
+
+    def resume_reading(self) -> None:
+        """The socket's buffer has room again."""
+        if self._channel is not None:
+            self._channel.resume_reading()
+
+    def socket_gone(self, *, clean: bool) -> None:
+        """Nobody is left to read. What a peer sent before it ended cleanly still goes out."""
+        if self._channel is None:
+            return
+        if clean:
+            self._channel.close()
+        else:
+            self._channel.abort()

@@ -1,0 +1,112 @@
+"""Remote forwards (``ssh -R``): the server listens, and this machine connects to the destination."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
+from tunnels.core.address import Address, TcpAddress, describe_listen
+from tunnels.core.backoff import listen_delay
+from tunnels.core.forward import Forward
+from tunnels.core.status import ForwardState
+from tunnels.errors import DialError, DialReason, ForwardError, ListenError
+from tunnels.forwarding.channel import ChannelEnd, Link, LinkLost, Origin, RemoteListener
+from tunnels.forwarding.forwarder import Forwarder, is_tcp
+from tunnels.forwarding.relay import SocketEnd
+from tunnels.tasks import TaskScope
+
+#: Seconds for connecting to the destination; the client on the server's side waits meanwhile.
+CONNECT_TIMEOUT = 10.0
+
+OnRefused = Callable[[Address, DialError], None]
+
+
+class RemoteForwarder(Forwarder):
+    """``-R``: asked for again on every connection, because the server forgets it with the connection."""
+
+    def __init__(
+        self, forward: Forward, scope: TaskScope, *, on_change: Callable[[], None], on_refused: OnRefused
+    ) -> None:
+        super().__init__(forward, on_change=on_change)
+        self._scope = scope
+        self._on_refused = on_refused
+        self._listener: RemoteListener | None = None
+        self._retry: asyncio.Task[None] | None = None
+
+    async def open(self, link: Link) -> None:
+        """Ask the server to listen. A refusal becomes the state, and is tried again while ``link`` lives."""
+        if not await self._try_to_listen(link) and isinstance(self.error, ListenError):
+            self._retry = self._scope.spawn(
+                self._keep_trying(link), name=f"remote listen {self.forward.listen}"
+            )
+
+    async def _try_to_listen(self, link: Link) -> bool:
+        try:
+            if not is_tcp(self.forward):
+                raise ForwardError(
+                    "unix sockets cannot be forwarded yet",
+                    hint="forward a TCP port, or use `ssh -R` for this one",
+                )
+            if self.forward.connect is None:
+                raise ForwardError(
+                    "a proxy on the server's side (`-R port` alone) is not possible yet",
+                    hint="give a destination: 8080:localhost:80",
+                )
+            listener = await link.listen(self.forward.listen, self._accept)
+        except LinkLost:
+            return False  # the next connection asks again
+        except ForwardError as error:
+            if self.error is None or self.error.message != error.message:
+                self._become(ForwardState.FAILED, error)
+            return False
+        self._listener = listener
+        self._become(ForwardState.LISTENING)
+        return True
+
+    async def _keep_trying(self, link: Link) -> None:
+        failures = 1
+        while self.state is ForwardState.FAILED:
+            await asyncio.sleep(listen_delay(failures))
+            if await self._try_to_listen(link):
+                return
+            failures += 1
+
+    def link_lost(self) -> None:
+        """The connection is away, and the server's listener with it."""
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        self._listener = None
+        self.reset_clients()  # also those whose channel was about to open, and now never will
+        self._become(ForwardState.PENDING)
+
+    async def _accept(self, origin: Origin) -> ChannelEnd:
+        """A client has connected on the server: connect to the destination for it."""
+        connect = self.forward.connect
+        assert isinstance(connect, TcpAddress)
+        end = SocketEnd(self.counters, on_made=lambda end: self._add(end, None), on_lost=self._lose)
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                await loop.create_connection(lambda: end, connect.host or "localhost", connect.port)
+        except OSError as exc:  # TimeoutError and gaierror are among them
+            error = _dial_error(exc, connect)
+            self._on_refused(connect, error)
+            raise error from exc
+        return end.far
+
+    def _listen_text(self) -> str:
+        listener, listen = self._listener, self.forward.listen
+        if listener is not None and isinstance(listen, TcpAddress) and listen.port == 0:
+            return describe_listen(replace(listen, port=listener.port))
+        return super()._listen_text()
+
+
+def _dial_error(exc: OSError, connect: TcpAddress) -> DialError:
+    if isinstance(exc, TimeoutError):
+        return DialError(
+            f"{connect} did not answer within {CONNECT_TIMEOUT:g} s", reason=DialReason.TIMED_OUT
+        )
+    reason = DialReason.REFUSED if isinstance(exc, ConnectionRefusedError) else DialReason.OTHER
+    return DialError(f"{connect}: {exc.strerror or exc}", reason=reason)

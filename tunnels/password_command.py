@@ -1,0 +1,52 @@
+"""Runs a `password_command` of the profile file. Its output is a secret: it is returned, and nowhere else."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tunnels.errors import BadSetting
+
+#: Seconds; a password manager may have to ask a person first.
+TIMEOUT = 60.0
+
+#: Bytes of output that are looked at.
+_LIMIT = 64 * 1024
+
+
+async def run(command: str) -> str:
+    """The first line that ``sh -c command`` prints, without its end of line.
+
+    Raises BadSetting where the command fails, prints nothing or does not end within `TIMEOUT` seconds;
+    the message has the command's exit status, never its output.
+    """
+    process = await asyncio.create_subprocess_exec(
+        "/bin/sh",
+        "-c",
+        command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        start_new_session=True,  # no terminal to read from, and none to print to
+        limit=_LIMIT,
+    )
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            output, _ = await process.communicate()
+    except TimeoutError as exc:
+        raise BadSetting(f"password_command did not end within {TIMEOUT:g} s") from exc
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode != 0:
+        raise BadSetting(
+            f"password_command ended with status {process.returncode}",
+            hint="try it in a shell: it must print the secret",
+        )
+    line = output.split(b"\n", 1)[0].rstrip(b"\r")
+    if not line:
+        raise BadSetting(
+            "password_command printed nothing", hint="its first line of output must be the secret"
+        )
+    return line.decode("utf-8", "surrogateescape")

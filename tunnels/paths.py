@@ -1,0 +1,107 @@
+"""Every file and folder of `tunnels`; the only user of platformdirs.
+
+Folders are 0700 and files 0600. ``TUNNELS_RUNTIME_DIR`` and ``TUNNELS_STATE_DIR`` override both kinds,
+so that tests and several daemons of one user never meet; ``TUNNELS_CONFIG`` names the profile file.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import warnings
+from functools import cache
+from pathlib import Path
+
+from platformdirs import PlatformDirs
+
+from tunnels.errors import BadSetting
+
+#: sun_path is 104 bytes on macOS and the BSDs, 108 on Linux (unix(7)); one is the final NUL.
+MAX_SOCKET_PATH = 103
+
+
+@cache
+def _dirs() -> PlatformDirs:
+    return PlatformDirs("tunnels", appauthor=False)
+
+
+def config_file(override: str | None = None) -> Path:
+    """The profile file: what ``--config`` says, else ``TUNNELS_CONFIG``, else the usual place."""
+    named = override or os.environ.get("TUNNELS_CONFIG")
+    path = Path(named).expanduser() if named else _dirs().user_config_path / "profiles.toml"
+    return path.absolute()
+
+
+def runtime_dir() -> Path:
+    """Where the socket and the lock are."""
+    named = os.environ.get("TUNNELS_RUNTIME_DIR")
+    if named:
+        return Path(named).absolute()
+    with warnings.catch_warnings():  # platformdirs warns where it has to fall back; make_private checks it
+        warnings.simplefilter("ignore")
+        return _dirs().user_runtime_path
+
+
+def state_dir() -> Path:
+    """Where what must survive a reboot is."""
+    named = os.environ.get("TUNNELS_STATE_DIR")
+    return Path(named).absolute() if named else _dirs().user_state_path
+
+
+def log_dir() -> Path:
+    """Where the log is."""
+    return state_dir() / "log" if os.environ.get("TUNNELS_STATE_DIR") else _dirs().user_log_path
+
+
+def socket_path() -> Path:
+    """The control socket."""
+    path = runtime_dir() / "control.sock"
+    if len(os.fsencode(path)) > MAX_SOCKET_PATH:
+        raise BadSetting(
+            f"{path} is too long for a unix socket (at most {MAX_SOCKET_PATH} bytes)",
+            hint="set TUNNELS_RUNTIME_DIR to a shorter folder",
+        )
+    return path
+
+
+def lock_file() -> Path:
+    """Held by the daemon for as long as it lives."""
+    return runtime_dir() / "daemon.lock"
+
+
+def state_file() -> Path:
+    """Which tunnels should be up."""
+    return state_dir() / "state.json"
+
+
+def log_file() -> Path:
+    """What happened, one line each."""
+    return log_dir() / "tunnels.log"
+
+
+def startup_log() -> Path:
+    """What a daemon printed before it had a log, or when it crashed."""
+    return log_dir() / "startup.log"
+
+
+def make_private(folder: Path) -> Path:
+    """Make a folder that only its user can enter, and refuse one that is somebody else's.
+
+    A runtime folder may lie where everybody can write. Raises BadSetting.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.stat(follow_symlinks=False)
+        if stat.S_ISLNK(found.st_mode):  # a link that the user made is fine; what it leads to is checked
+            found = folder.stat()
+    except OSError as exc:
+        raise BadSetting(f"{folder}: {exc.strerror or exc}") from exc
+    if not stat.S_ISDIR(found.st_mode):
+        raise BadSetting(f"{folder} is not a folder")
+    if found.st_uid != os.getuid():
+        raise BadSetting(
+            f"{folder} belongs to another user", hint="set TUNNELS_RUNTIME_DIR or TUNNELS_STATE_DIR"
+        )
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        folder.chmod(0o700)
+    return folder

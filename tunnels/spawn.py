@@ -1,0 +1,114 @@
+"""Starts the daemon, detached from the terminal, and waits until it says that it listens."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tunnels import desired_state, paths
+from tunnels.client import Client
+from tunnels.errors import DaemonNotRunning, DaemonStartFailed
+
+#: Seconds for a daemon to say that it listens: importing asyncssh takes 0.2 s, on a small board 3 s.
+START_TIMEOUT = 20.0
+
+#: Seconds between two looks while *another* command starts the daemon; only the loser of that race looks.
+_POLL = 0.05
+
+
+def ensure_daemon(config: Path) -> Client:
+    """A connection to the daemon, which is started if there is none. Raises DaemonStartFailed."""
+    try:
+        return Client.connect()
+    except DaemonNotRunning:
+        return start_daemon(config)
+
+
+def find_daemon() -> Client:
+    """A connection to the daemon that is running, or that was killed: then it is started again.
+
+    Raises DaemonNotRunning where there is none and should be none.
+    """
+    try:
+        return Client.connect()
+    except DaemonNotRunning:
+        desired = desired_state.load(paths.state_file())
+        if not desired.crashed:
+            raise
+        return start_daemon(paths.config_file(desired.config))
+
+
+def start_daemon(config: Path) -> Client:
+    """Start the daemon and connect to it. Two commands that do this at once end up with one daemon."""
+    deadline = time.monotonic() + START_TIMEOUT
+    log = paths.startup_log()
+    paths.make_private(log.parent)
+    reader, writer = os.pipe()
+    try:
+        log_fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "tunnels",
+                    "--config",
+                    str(config),
+                    "daemon",
+                    "run",
+                    "--ready-fd",
+                    str(writer),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log_fd,
+                stderr=log_fd,
+                cwd="/",
+                start_new_session=True,
+                pass_fds=(writer,),
+            )
+        finally:
+            os.close(log_fd)
+            os.close(writer)
+        said = _read_line(reader, deadline)
+    finally:
+        os.close(reader)
+    if said == "ready":
+        return Client.connect()
+    if said == "busy":
+        return _wait_for_other(deadline)
+    raise DaemonStartFailed("the daemon did not start", hint=_last_words(log))
+
+
+def _read_line(fd: int, deadline: float) -> str:
+    """What the daemon said; empty if it died or took too long."""
+    data = b""
+    while not data.endswith(b"\n"):
+        readable, _, _ = select.select([fd], [], [], max(0.0, deadline - time.monotonic()))
+        chunk = os.read(fd, 64) if readable else b""
+        if not chunk:
+            break
+        data += chunk
+    return data.decode("ascii", "replace").strip()
+
+
+def _wait_for_other(deadline: float) -> Client:
+    """Another command is starting the daemon at this moment."""
+    while True:
+        try:
+            return Client.connect()
+        except DaemonNotRunning:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_POLL)
+
+
+def _last_words(log: Path) -> str:
+    try:
+        lines = [line for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
+    except OSError:
+        lines = []
+    return f"its last words: {lines[-1]}" if lines else f"see {log}"

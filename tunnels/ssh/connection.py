@@ -1,0 +1,331 @@
+"""Makes SSH connections, hop by hop, and gives them the shape that forwarding and supervision need."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import asyncssh
+
+from tunnels.core.address import EVERY_INTERFACE, Address, TcpAddress
+from tunnels.core.profile import Profile
+from tunnels.errors import BadSetting, ForwardError, ListenError, LoginRefused, TunnelsError
+from tunnels.forwarding.channel import Acceptor, ChannelEnd, LinkLost, Origin, RemoteListener
+from tunnels.ssh import keys, prompts
+from tunnels.ssh.cpu import has_aes
+from tunnels.ssh.destination import Destination, Route
+from tunnels.ssh.dial import dial
+from tunnels.ssh.faults import channel_error, connect_error, lost_error
+from tunnels.ssh.host_keys import HostKeyChecker
+from tunnels.ssh.options import connect_options
+from tunnels.ssh.resolve import resolve
+from tunnels.ssh.round_trip import RoundTrip
+from tunnels.tasks import TaskScope
+
+_log = logging.getLogger("tunnels")
+
+#: Seconds for a connection to end in good order; then it is cut.
+CLOSE_TIMEOUT = 3.0
+
+#: Bytes queued for a socket before every client of the connection is told to wait: what a 1 Gbit/s link
+#: sends in 4 ms. asyncio's own 64 KiB would stop and start the clients several times for each window.
+LINK_HIGH_WATER = 512 * 1024
+
+OnLost = Callable[[TunnelsError], None]
+
+
+async def connect(profile: Profile, on_lost: OnLost) -> SshConnection:
+    """Resolve a profile, pass its jump hosts, check every host key and log in.
+
+    Raises ConnectError, or PersonNeeded where somebody must answer something first. Cancelling ends the
+    attempt and what there is of the connection.
+    """
+    if profile.identity_file:
+        keys.check_explicit(profile.identity_file)
+    route = await resolve(profile)
+    _refuse_unsupported(profile, route)
+    hops: list[asyncssh.SSHClientConnection] = []
+    try:
+        for hop in route.hops:
+            hops.append(await _connect_hop(profile, hop, through=hops[-1] if hops else None))  # noqa: PERF401
+        client = _Client()
+        conn = await _connect_hop(profile, route.target, through=hops[-1] if hops else None, client=client)
+        return SshConnection(conn, hops, client, on_lost)
+    except BaseException:
+        for conn in reversed(hops):
+            conn.abort()
+        raise
+
+
+def _refuse_unsupported(profile: Profile, route: Route) -> None:
+    """Say what this version cannot do, instead of doing something else."""
+    for destination in (*route.hops, route.target):
+        if destination.proxy_command is not None:
+            raise BadSetting(
+                f"{destination.alias} is reached through a ProxyCommand, which is not supported yet",
+                hint='a jump host can be used instead: jump = "bastion"',
+            )
+    if profile.password_command is not None:
+        raise BadSetting(
+            "password_command is not supported yet",
+            hint="log in with a key: `ssh-copy-id` puts one on the server",
+        )
+
+
+async def _connect_hop(
+    profile: Profile,
+    destination: Destination,
+    *,
+    through: asyncssh.SSHClientConnection | None,
+    client: _Client | None = None,
+) -> asyncssh.SSHClientConnection:
+    """Connect and log in to one host."""
+    checker = HostKeyChecker(destination, profile.host_key_policy)
+    client = client or _Client()
+    client.checker = checker
+    where = str(destination)
+    offered = keys.Keys()
+    try:
+        offered = await keys.gather(destination)
+        options = connect_options(destination, host_key_algorithms=checker.algorithms(), aes=has_aes())
+        if through is None:
+            options["sock"] = sock = await dial(destination)
+        else:
+            options["tunnel"], sock = through, None
+        try:
+            return await asyncssh.connect(
+                **options,  # type: ignore[arg-type]
+                client_keys=offered.pairs or None,
+                client_factory=lambda: client,
+            )
+        except BaseException:
+            if sock is not None:
+                sock.close()
+            raise
+    except asyncio.CancelledError:
+        raise
+    except Exception as exc:
+        if client.verdict is not None:  # what asyncssh says then is only a consequence
+            error: TunnelsError = client.verdict
+            raise prompts.question_for(error, checker) from exc
+        error = connect_error(exc, where)
+        if isinstance(error, LoginRefused):
+            error = LoginRefused(
+                f"{error.message}: {offered.describe()}",
+                hint=error.hint
+                or f"`ssh {destination.alias}` shows what works; `ssh-copy-id` puts a key on the server",
+            )
+        raise error from exc
+    finally:
+        offered.close()
+
+
+class _Client(asyncssh.SSHClient):
+    """What asyncssh calls back about a connection. Nothing in here raises: that would end the connection."""
+
+    def __init__(self) -> None:
+        self.checker: HostKeyChecker | None = None
+        self.verdict: TunnelsError | None = None  #: why the host key was not accepted
+        self.lost: list[Exception | None] = []
+        self.on_lost: Callable[[Exception | None], None] | None = None
+
+    def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
+        """Our own check decides about every key."""
+        return self._judge(lambda checker: checker.check(key.public_data, key.get_algorithm()))
+
+    def validate_host_ca_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
+        """Our own check decides about every certificate authority; asyncssh checks the certificate."""
+
+        def check(checker: HostKeyChecker) -> None:
+            checker.check_ca(key.public_data)
+
+        return self._judge(check)
+
+    def _judge(self, check: Callable[[HostKeyChecker], None]) -> bool:
+        try:
+            assert self.checker is not None
+            check(self.checker)
+        except TunnelsError as error:
+            self.verdict = error
+            return False
+        except Exception as exc:  # noqa: BLE001 - whatever goes wrong in here, the key is not accepted
+            _log.error("checking a host key ended with a bug", exc_info=exc)
+            return False
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection has ended, for whatever reason."""
+        self.lost.append(exc)
+        if self.on_lost is not None:
+            self.on_lost(exc)
+
+
+class SshConnection:
+    """A live connection, with the jump hosts it goes through."""
+
+    def __init__(
+        self,
+        conn: asyncssh.SSHClientConnection,
+        hops: list[asyncssh.SSHClientConnection],
+        client: _Client,
+        on_lost: OnLost,
+    ) -> None:
+        self._conn = conn
+        self._hops = hops
+        self._on_lost: OnLost | None = on_lost
+        self._ends: set[ChannelEnd] = set()
+        self._scope = TaskScope("connection")
+        self._paused = False
+        self._guard_link()
+        self._round_trip = RoundTrip(conn)
+        client.on_lost = self._lost
+        if client.lost:  # between the login and now
+            asyncio.get_running_loop().call_soon(self._lost, client.lost[0])
+        else:
+            self._scope.spawn(self._round_trip.measure(), name="round trip")
+
+    def __repr__(self) -> str:
+        return f"<SshConnection: {len(self._ends)} channels>"
+
+    @property
+    def cipher(self) -> str | None:
+        """What encrypts what we send."""
+        cipher = self._conn.get_extra_info("send_cipher")
+        return cipher if isinstance(cipher, str) else None
+
+    @property
+    def rtt_ms(self) -> float | None:
+        """The last measured round trip, in milliseconds."""
+        return self._round_trip.milliseconds
+
+    async def open_channel(self, end: ChannelEnd, connect: Address, origin: Origin) -> None:
+        """Have the server connect to ``connect`` and couple the channel to ``end``. See `channel.Link`."""
+        if not isinstance(connect, TcpAddress):
+            raise ForwardError("unix sockets cannot be forwarded yet")
+        if self._conn.is_closed():
+            raise LinkLost("the connection is gone")
+        self._own(end)
+        try:
+            await self._conn.create_connection(
+                lambda: end,  # type: ignore[arg-type, return-value]  # it has the shape, if not the base class
+                connect.host or "localhost",
+                connect.port,
+                *origin,
+            )
+        except asyncssh.ChannelOpenError as exc:
+            self._ends.discard(end)
+            if self._conn.is_closed():
+                raise LinkLost("the connection ended while a client was being connected") from exc
+            raise channel_error(exc, connect) from exc
+        except (asyncssh.Error, OSError) as exc:
+            self._ends.discard(end)
+            raise LinkLost("the connection ended while a client was being connected") from exc
+
+    async def listen(self, address: Address, acceptor: Acceptor) -> RemoteListener:
+        """Have the server listen. See `channel.Link`."""
+        if not isinstance(address, TcpAddress):
+            raise ForwardError("unix sockets cannot be forwarded yet")
+
+        async def accept(host: str, port: int) -> ChannelEnd:
+            try:
+                end = await acceptor((host, port))
+            except TunnelsError as exc:
+                raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, exc.message) from exc
+            except Exception as exc:
+                _log.exception("connecting for a remote client ended with a bug")
+                raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "internal error") from exc
+            self._own(end)
+            return end
+
+        host = {None: "localhost", EVERY_INTERFACE: ""}.get(address.host, address.host)
+        assert host is not None
+        try:
+            listener = await self._conn.create_server(accept, host, address.port)  # type: ignore[arg-type]
+        except asyncssh.ChannelListenError as exc:
+            if self._conn.is_closed():
+                raise LinkLost("the connection ended while the server was asked to listen") from exc
+            raise _listen_refused(address) from exc
+        except (asyncssh.Error, OSError) as exc:
+            raise LinkLost("the connection ended while the server was asked to listen") from exc
+        return _Listener(listener)
+
+    async def aclose(self) -> None:
+        """End the connection and everything on it, within `CLOSE_TIMEOUT` seconds."""
+        self._on_lost = None
+        await self._scope.aclose()
+        for conn in (self._conn, *reversed(self._hops)):
+            conn.close()
+            with contextlib.suppress(TimeoutError, OSError, asyncssh.Error):
+                async with asyncio.timeout(CLOSE_TIMEOUT):
+                    await conn.wait_closed()
+                continue
+            conn.abort()
+
+    def _lost(self, exc: Exception | None) -> None:
+        self._scope.cancel()
+        for conn in reversed(self._hops):
+            conn.abort()
+        on_lost, self._on_lost = self._on_lost, None
+        if on_lost is not None:
+            on_lost(lost_error(exc))
+
+    # --- back-pressure of the whole connection ----------------------------------------------------
+
+    def _guard_link(self) -> None:
+        """Tell every client to wait while the connection's own buffer is full.
+
+        asyncssh does nothing when its transport asks it to pause; its buffer then grows by up to a window
+        for each channel. The two methods are looked up on the instance, so that is where ours go.
+        """
+        conn: Any = self._conn
+        conn.pause_writing = self._pause
+        conn.resume_writing = self._resume
+        transport = getattr(conn, "_transport", None)
+        if transport is not None and hasattr(transport, "set_write_buffer_limits"):
+            transport.set_write_buffer_limits(high=LINK_HIGH_WATER)
+
+    def _own(self, end: ChannelEnd) -> None:
+        self._ends.add(end)
+        end.on_closed = lambda: self._ends.discard(end)
+        if self._paused:
+            end.link_paused()
+
+    def _pause(self) -> None:
+        self._paused = True
+        for end in self._ends:
+            end.link_paused()
+
+    def _resume(self) -> None:
+        self._paused = False
+        for end in self._ends:
+            end.link_resumed()
+
+
+class _Listener:
+    """A listening address on the server."""
+
+    def __init__(self, listener: asyncssh.SSHListener) -> None:
+        self._listener = listener
+
+    @property
+    def port(self) -> int:
+        return self._listener.get_port()
+
+    async def aclose(self) -> None:
+        self._listener.close()
+        await self._listener.wait_closed()
+
+
+def _listen_refused(address: TcpAddress) -> ListenError:
+    """The server says no and never why (RFC 4254 section 7.1)."""
+    if address.port != 0 and address.port < 1024:
+        hint = f"only root may listen on ports below 1024 there; try {address.port + 8000}"
+    else:
+        hint = (
+            "the port may be in use there, perhaps by our own last connection (ClientAliveInterval in sshd_config "
+            "shortens that), or sshd_config does not allow it: AllowTcpForwarding, PermitListen, GatewayPorts"
+        )
+    return ListenError(f"the server refused to listen on {address}", hint=hint)

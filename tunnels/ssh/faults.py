@@ -1,0 +1,137 @@
+"""Every foreign error of connecting, and what it is called here. One table; nothing else matches asyncssh's errors.
+
+The order matters: `TimeoutError`, `gaierror` and `FileNotFoundError` are all `OSError`. Text is looked at
+only where there is no type: the reason of a refused channel is free text (RFC 4254 section 5.1), and a
+server that has had too many keys says so only in words (RFC 4253 section 11.1).
+"""
+
+from __future__ import annotations
+
+import socket
+
+import asyncssh
+
+from tunnels.core.address import Address
+from tunnels.errors import (
+    BadSetting,
+    ConnectionLost,
+    DialError,
+    DialReason,
+    HandshakeFailed,
+    HostUnreachable,
+    LoginRefused,
+    NameNotResolved,
+    TunnelsError,
+)
+
+# A bad sort of error for each sort of file that asyncssh reads while it connects.
+_FILE_ERRORS = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+_SETTING_ERRORS = (
+    asyncssh.KeyImportError,
+    asyncssh.KeyEncryptionError,
+    asyncssh.ConfigParseError,
+    ValueError,
+    TypeError,
+)
+
+
+def connect_error(exc: Exception, where: str) -> TunnelsError:
+    """Why no connection came of an attempt. ``where`` names the host, as the user knows it."""
+    match exc:
+        case TunnelsError():
+            return exc
+        case socket.gaierror():
+            return NameNotResolved(
+                f"the name {where} was not found: {exc.strerror or exc}",
+                hint="check the name and the network; a VPN may be needed",
+            )
+        case asyncssh.PermissionDenied():
+            return LoginRefused(f"{where} refused the login")
+        case asyncssh.KeyExchangeFailed():
+            return HandshakeFailed(
+                f"{where} and this side have no algorithm in common: {exc.reason}",
+                hint="update the older of the two, or set `ciphers`",
+            )
+        case asyncssh.ProtocolNotSupported():
+            return HandshakeFailed(f"{where} speaks another version of SSH: {exc.reason}")
+        case asyncssh.ProtocolError() if "too many authentication failures" in exc.reason.lower():
+            return LoginRefused(
+                f"{where} ended the login after too many keys",
+                hint="set identity_file, so that only the right key is offered",
+            )
+        case asyncssh.ProtocolError():
+            return HandshakeFailed(f"{where} does not speak SSH: {exc.reason}", hint="check host and port")
+        case asyncssh.MACError() | asyncssh.CompressionError():
+            return HostUnreachable(f"the connection to {where} was damaged on its way: {exc.reason}")
+        case asyncssh.HostKeyNotVerifiable():  # the verdict of our own check comes before this one
+            return HandshakeFailed(f"the host key of {where} could not be verified: {exc.reason}")
+        case asyncssh.ChannelOpenError():  # the last hop refused to connect us onwards
+            return HostUnreachable(f"{where} could not be reached from the jump host: {exc.reason}")
+        case asyncssh.ConnectionLost() | asyncssh.DisconnectError():
+            return HostUnreachable(
+                f"{where} hung up before the login: {exc.reason}",
+                hint="the server may be starting, overloaded (MaxStartups) or blocking this address",
+            )
+        case TimeoutError():
+            return HostUnreachable(
+                f"{where} did not answer in time",
+                hint="check the address and the network; a firewall may drop it",
+            )
+        case _ if isinstance(exc, _FILE_ERRORS) and exc.filename is not None:
+            return BadSetting(f"{exc.filename}: {exc.strerror}")
+        case ConnectionRefusedError():
+            return HostUnreachable(
+                f"{where} refused the connection", hint="is sshd running there, and on this port?"
+            )
+        case ConnectionResetError() | BrokenPipeError():
+            return HostUnreachable(
+                f"{where} hung up before the login",
+                hint="the server may be starting, overloaded (MaxStartups) or blocking this address",
+            )
+        case OSError():
+            return HostUnreachable(f"{where} cannot be reached: {exc.strerror or exc}")
+        case _ if isinstance(exc, _SETTING_ERRORS):
+            return BadSetting(f"{where}: {exc}")
+    raise exc
+
+
+def lost_error(exc: Exception | None) -> ConnectionLost:
+    """Why a connection ended. ``None`` is also what asyncssh gives for a server that said goodbye."""
+    match exc:
+        case None:
+            return ConnectionLost("the server closed the connection")
+        case asyncssh.ConnectionLost() if "keepalive" in exc.reason:
+            return ConnectionLost("the server did not answer the keepalives")
+        case asyncssh.DisconnectError():
+            return ConnectionLost(f"the server ended the connection: {exc.reason}")
+        case OSError():
+            return ConnectionLost(f"the network ended the connection: {exc.strerror or exc}")
+    return ConnectionLost(f"the connection ended: {exc}")
+
+
+#: What OpenSSH, dropbear and the C library put into the reason of a refused channel, in lower case.
+_REASONS = (
+    ("refused", DialReason.REFUSED),
+    ("timed out", DialReason.TIMED_OUT),
+    ("no route to host", DialReason.HOST_UNREACHABLE),
+    ("host is unreachable", DialReason.HOST_UNREACHABLE),
+    ("network is unreachable", DialReason.NETWORK_UNREACHABLE),
+    ("name or service not known", DialReason.NAME_NOT_RESOLVED),
+    ("no address associated", DialReason.NAME_NOT_RESOLVED),
+    ("name resolution", DialReason.NAME_NOT_RESOLVED),
+    ("unknown host", DialReason.NAME_NOT_RESOLVED),
+    ("nodename nor servname", DialReason.NAME_NOT_RESOLVED),
+)
+
+
+def channel_error(exc: asyncssh.ChannelOpenError, connect: Address) -> DialError:
+    """Why the server did not connect a client to its destination."""
+    if exc.code == asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED:
+        return DialError(
+            f"the server does not allow connections to {connect}",
+            reason=DialReason.PROHIBITED,
+            hint="look at AllowTcpForwarding and PermitOpen in its sshd_config, and at the key in authorized_keys",
+        )
+    text = exc.reason.lower()
+    reason = next((reason for words, reason in _REASONS if words in text), DialReason.OTHER)
+    return DialError(f"{connect}: {exc.reason or 'the server could not connect'}", reason=reason)

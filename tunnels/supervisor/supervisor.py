@@ -1,0 +1,171 @@
+"""Owns all tunnels: up, down, restart, and what a changed profile file means for those that run."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from tunnels.core.backoff import Random
+from tunnels.core.lifecycle import TunnelState
+from tunnels.core.profile import Profile
+from tunnels.core.status import TunnelStatus
+from tunnels.errors import DaemonNotRunning
+from tunnels.supervisor.bus import Bus
+from tunnels.supervisor.connector import Connector
+from tunnels.supervisor.tunnel import Tunnel
+
+_log = logging.getLogger("tunnels")
+
+#: A tunnel in one of these works, or is about to; it is not replaced behind its clients' backs.
+_AT_WORK = frozenset({TunnelState.UP, TunnelState.CONNECTING})
+
+
+class Upped(enum.Enum):
+    """What `Supervisor.up` found."""
+
+    STARTED = "started"
+    ALREADY = "already"
+    CHANGED = "changed"  #: already at work, but with an older version of its profile
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadPlan:
+    """What a changed profile file means for the tunnels that run. Names."""
+
+    restart: tuple[str, ...] = ()
+    stop: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
+
+
+def plan_reload(running: Iterable[Profile], wanted: Mapping[str, Profile]) -> ReloadPlan:
+    """Decide what has to be touched: only what would behave differently."""
+    restart, stop, keep = [], [], []
+    for profile in running:
+        new = wanted.get(profile.name)
+        if new is None:
+            stop.append(profile.name)
+        elif not profile.same_tunnel(new):
+            restart.append(profile.name)
+        else:
+            keep.append(profile.name)
+    return ReloadPlan(tuple(restart), tuple(stop), tuple(keep))
+
+
+class Supervisor:
+    """The tunnels of one daemon, by name. One at a time may change what is true for a name."""
+
+    def __init__(
+        self,
+        connector: Connector,
+        *,
+        random: Random,
+        wall_clock: Callable[[], float],
+        on_desired: Callable[[tuple[str, ...]], None],
+    ) -> None:
+        self.bus = Bus()
+        self._connector = connector
+        self._random = random
+        self._wall_clock = wall_clock
+        self._on_desired = on_desired
+        self._tunnels: dict[str, Tunnel] = {}
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    def __repr__(self) -> str:
+        return f"<Supervisor: {len(self._tunnels)} tunnels>"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The tunnels that should be up, whether they are or not."""
+        return tuple(self._tunnels)
+
+    def statuses(self) -> tuple[TunnelStatus, ...]:
+        """Every tunnel as it stands now, in the order in which they were started."""
+        return tuple(tunnel.status() for tunnel in self._tunnels.values())
+
+    async def up(self, profile: Profile) -> Upped:
+        """Start a tunnel, without waiting until it is up."""
+        async with self._locks[profile.name]:
+            tunnel = self._tunnels.get(profile.name)
+            if tunnel is not None and tunnel.profile != profile:
+                if tunnel.state in _AT_WORK and not tunnel.profile.same_tunnel(profile):
+                    return Upped.CHANGED
+                if not tunnel.profile.same_tunnel(profile):
+                    await self._remove(profile.name)
+                    tunnel = None
+            if tunnel is not None:
+                already = tunnel.state is TunnelState.UP
+                tunnel.start()
+                return Upped.ALREADY if already else Upped.STARTED
+            self._add(profile)
+        self._desired_changed()
+        return Upped.STARTED
+
+    def _add(self, profile: Profile) -> None:
+        tunnel = Tunnel(
+            profile,
+            self._connector,
+            random=self._random,
+            wall_clock=self._wall_clock,
+            on_change=self.bus.changed,
+        )
+        self._tunnels[profile.name] = tunnel
+        tunnel.start()
+
+    async def _remove(self, name: str) -> None:
+        tunnel = self._tunnels[name]
+        await tunnel.stop()
+        del self._tunnels[name]
+        self.bus.changed()
+
+    async def down(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Take tunnels down; their ports are free when this returns. Returns those that were there."""
+        stopped = await asyncio.gather(*(self._down(name) for name in dict.fromkeys(names)))
+        self._desired_changed()
+        return tuple(name for name in stopped if name is not None)
+
+    async def _down(self, name: str) -> str | None:
+        async with self._locks[name]:
+            if name not in self._tunnels:
+                return None
+            await self._remove(name)
+            return name
+
+    async def restart(self, profiles: Iterable[Profile]) -> None:
+        """Take tunnels down and bring them up again, with these profiles."""
+        await asyncio.gather(*(self._restart(profile) for profile in profiles))
+        self._desired_changed()
+
+    async def _restart(self, profile: Profile) -> None:
+        async with self._locks[profile.name]:
+            if profile.name in self._tunnels:
+                await self._remove(profile.name)
+            self._add(profile)
+
+    async def reload(self, wanted: Mapping[str, Profile]) -> ReloadPlan:
+        """Apply a changed profile file to the tunnels that run; says what was touched."""
+        plan = plan_reload([tunnel.profile for tunnel in self._tunnels.values()], wanted)
+        await self.restart(wanted[name] for name in plan.restart)
+        await self.down(plan.stop)
+        return plan
+
+    def answer(self, name: str, question_id: str, answer: str) -> None:
+        """Pass on a person's answer. Raises DaemonNotRunning where no such tunnel runs."""
+        tunnel = self._tunnels.get(name)
+        if tunnel is None:
+            raise DaemonNotRunning(f"{name} is not running", hint=f"tunnels up {name}")
+        tunnel.answer(question_id, answer)
+
+    async def aclose(self) -> None:
+        """Take everything down, without forgetting what should be up."""
+        names = list(self._tunnels)
+        results = await asyncio.gather(*(self._down(name) for name in names), return_exceptions=True)
+        for name, result in zip(names, results, strict=True):
+            if isinstance(result, BaseException):
+                _log.error("%s did not stop cleanly", name, exc_info=result)
+
+    def _desired_changed(self) -> None:
+        self._on_desired(tuple(self._tunnels))
