@@ -1,4 +1,4 @@
-"""The profile file: everything that is wrong with it at once, and which profiles a person means."""
+"""The profile file: read with care, and everything that is wrong with it is said at once."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from tunnels import profiles
 from tunnels.core.forward import ForwardKind
-from tunnels.core.profile_fields import PROFILE_FIELDS
-from tunnels.errors import NoSuchProfile, ProfileError, UsageError
+from tunnels.errors import ProfileError
 from tunnels.profiles import ProfileFile
 
 GOOD = """\
@@ -192,8 +189,8 @@ host = "bastion"
 keepalvie = "15s"
 local = [
   "5432:db.internal:5432",
-  { name = "redis", listen = "6379",
-    connect = "6379" },
+  # a comment
+  { name = "redis", listen = "6379", connect = "6379" },
 ]
 
 [profiles."bad name"]
@@ -208,17 +205,27 @@ host = "vps"
     assert problems(text) == [
         'line 2: defaults.keepalive: expected a duration, found the integer 15 (keepalive = "15s")',
         'line 6: profiles.work-db.keepalvie: unknown key (did you mean "keepalive"?)',
-        'line 10: profiles.work-db.local[1].connect: "6379" is a port without a host '
-        '(for example "localhost:6379")',
-        'line 13: profiles."bad name": "bad name" is not a name '
-        "(up to 64 letters, digits, dots, dashes and underscores, and a letter or digit first)",
-        'line 15: profiles."bad name".dynamic: anybody who reaches this port could use the proxy '
-        '(leave out the bind address, or use a table with auth = { username = "me", '
-        'password_command = "pass show proxy" } or with expose = true)',
-        "line 17: profiles.empty: no host: where should the tunnel go? "
-        '(for example host = "me@vps.example.com")',
-        'line 17: profiles.empty: nothing to forward (add local = ["5432:db.internal:5432"], remote or '
-        "dynamic)",
+        (
+            'line 10: profiles.work-db.local[1].connect: "6379" is a port without a host '
+            '(for example "localhost:6379")'
+        ),
+        (
+            'line 13: profiles."bad name": "bad name" is not a name '
+            "(up to 64 letters, digits, dots, dashes and underscores, and a letter or digit first)"
+        ),
+        (
+            'line 15: profiles."bad name".dynamic: anybody who reaches this port could use the proxy '
+            '(leave out the bind address, or use a table with auth = { username = "me", '
+            'password_command = "pass show proxy" } or with expose = true)'
+        ),
+        (
+            "line 17: profiles.empty: no host: where should the tunnel go? "
+            '(for example host = "me@vps.example.com")'
+        ),
+        (
+            'line 17: profiles.empty: nothing to forward (add local = ["5432:db.internal:5432"], remote or '
+            "dynamic)"
+        ),
         'line 19: profile: unknown key (did you mean "profiles"?)',
     ]
 
@@ -240,10 +247,15 @@ def test_the_error_lists_every_problem() -> None:
         ("zzz = 1", "line 1: zzz: unknown key (a file has [defaults] and [profiles.NAME])"),
         (
             "[[profiles]]",
-            "line 1: profiles: expected a table for each profile, found a list "
-            "(for example [profiles.work-db])",
+            (
+                "line 1: profiles: expected a table for each profile, found a list "
+                "(for example [profiles.work-db])"
+            ),
         ),
-        ("defaults = 1", "line 1: defaults: expected a table, found the integer 1 (for example [profiles.work-db])"),
+        (
+            "defaults = 1",
+            "line 1: defaults: expected a table, found the integer 1 (for example [profiles.work-db])",
+        ),
     ],
 )
 def test_what_stands_in_the_wrong_place_is_told_the_right_one(text: str, said: str) -> None:
@@ -322,132 +334,6 @@ def test_what_has_no_effect_is_warned_of() -> None:
 
     assert "line 4" in warnings(text + 'idle_timeout = "1m"')[0]
     assert "line 4" in warnings(text + "on_demand = true")[0]
-
-
-# ---- which profiles are meant ----------------------------------------------------------------------
-
-
-def chosen(*names: str, tags: tuple[str, ...] = (), everything: bool = False) -> list[str]:
-    return [profile.name for profile in profiles.select(parse(GOOD), names, tags=tags, everything=everything)]
-
-
-def test_profiles_are_selected_once_and_in_the_order_of_the_file() -> None:
-    assert chosen("home", "work-db", "home", "work-*") == ["work-db", "work-web", "home"]
-
-
-def test_names_globs_and_tags_add_up() -> None:
-    assert chosen("home", tags=("work",)) == ["work-db", "work-web", "home"]
-    assert chosen(tags=("web",)) == ["work-web", "home"]
-    assert chosen("work-?b", "[h]ome") == ["work-db", "home"]
-    assert chosen(everything=True) == ["work-db", "work-web", "home"]
-
-
-def refused(*names: str, tags: tuple[str, ...] = ()) -> str:
-    with pytest.raises(NoSuchProfile) as caught:
-        chosen(*names, tags=tags)
-    assert caught.value.exit_code == 4
-    return f"{caught.value} ({caught.value.hint})"
-
-
-def test_a_name_that_is_not_there_has_close_ones() -> None:
-    assert refused("work-bd") == 'no profile "work-bd" in profiles.toml (did you mean work-db or work-web?)'
-
-
-def test_a_name_that_resembles_none_is_told_which_there_are() -> None:
-    assert refused("zzz") == 'no profile "zzz" in profiles.toml (there are: work-db, work-web, home)'
-
-
-def test_every_name_that_is_not_there_is_named() -> None:
-    assert refused("zzz", "home", "yyy").startswith('no profiles "zzz", "yyy"')
-
-
-def test_a_glob_that_matches_nothing_is_refused() -> None:
-    assert refused("x*").startswith('no profile "x*"')
-
-
-def test_a_tag_that_nothing_has_is_refused() -> None:
-    assert refused(tags=("wrok",)) == 'no profile has the tag "wrok" (did you mean work?)'
-
-
-def test_nothing_is_not_everything() -> None:
-    with pytest.raises(UsageError) as caught:
-        chosen()
-
-    assert caught.value.hint == "there are: work-db, work-web, home"
-
-
-def test_a_file_without_profiles_has_none_to_select() -> None:
-    with pytest.raises(NoSuchProfile, match="no profile in"):
-        profiles.select(parse(""), everything=True)
-
-
-# ---- what nobody would write -----------------------------------------------------------------------
-
-scalars = (
-    st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(alphabet="ab0159:-*./~@[]sm ", max_size=12)
-    | st.text(max_size=4)
-)
-words = st.sampled_from([*PROFILE_FIELDS, "listen", "connect", "name", "auth", "expose", "initial", "max"])
-values = st.recursive(
-    scalars,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words | st.text(max_size=3), inner, max_size=4),
-    max_leaves=8,
-)
-tables = st.dictionaries(words, values, max_size=5)
-
-
-def toml(value: Any) -> str:
-    """Write a value inline."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return '"' + "".join(f"\\U{ord(char):08x}" for char in value) + '"'
-    if isinstance(value, list):
-        return "[" + ", ".join(map(toml, value)) + "]"
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{toml(key)} = {toml(inner)}" for key, inner in value.items()) + "}"
-    return str(value)
-
-
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(tables, st.dictionaries(st.sampled_from(["a", "b", "*", ""]), tables | values, max_size=2))
-def test_any_toml_is_a_profile_file_or_a_profile_error(
-    defaults: dict[str, Any], written: dict[str, Any]
-) -> None:
-    text = f"defaults = {toml(defaults)}\nprofiles = {toml(written)}\n"
-    try:
-        file = parse(text)
-    except ProfileError as error:
-        assert error.problems  # noqa: PT017 - most files are wrong
-        for problem in error.problems:
-            assert problem.line in {1, 2}
-            assert str(problem).replace("\n", "").isprintable()
-        return
-
-    assert set(file.profiles) == set(written)
-    for profile in file.profiles.values():
-        assert profile.forwards
-        assert not any(forward.is_open_proxy for forward in profile.forwards)
-
-
-@given(st.text(alphabet='profiles.defaults[]{}=",\n #1', max_size=60) | st.text(max_size=40))
-def test_any_text_is_a_profile_file_or_a_profile_error(text: str) -> None:
-    try:
-        parse(text)
-    except ProfileError as error:
-        assert error.problems  # noqa: PT017 - most texts are wrong
-
-
-@given(st.binary(max_size=40))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-def test_any_bytes_are_a_profile_file_or_a_profile_error(tmp_path: Path, content: bytes) -> None:
-    try:
-        profiles.load(written(tmp_path, content))
-    except ProfileError as error:
-        assert error.problems  # noqa: PT017 - most bytes are wrong
 
 
 def test_every_kind_of_forward_comes_through() -> None:

@@ -1,6 +1,6 @@
 """``python -m tunnels``, and the ``tunnels`` command."""
 
-from tunnels.cli.app import main
+from tunnels.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from types import TracebackType
-from typing import cast
+from typing import Self, cast
 
 from tunnels import control_socket, paths
 from tunnels.core import protocol
@@ -42,7 +42,7 @@ class Client:
             sock.close()
             raise
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -12,7 +12,6 @@ import fcntl
 import os
 import socket
 import struct
-import sys
 from pathlib import Path
 
 from tunnels import paths
@@ -90,10 +89,10 @@ def connect(path: Path, *, timeout: float) -> socket.socket:
 
 def peer_uid(sock: socket.socket) -> int:
     """The user id of the process on the other side, as the kernel has it."""
-    if sys.platform == "linux":  # struct ucred: pid, uid, gid (unix(7), SO_PEERCRED)
+    uid: int
+    if hasattr(socket, "SO_PEERCRED"):  # Linux; struct ucred: pid, uid, gid (unix(7))
         credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-        uid: int = struct.unpack("3i", credentials)[1]
-        return uid
-    # struct xucred of macOS and the BSDs: version, uid, … (unix(4), LOCAL_PEERCRED); level 0, option 1
-    uid = struct.unpack_from("2I", sock.getsockopt(0, 1, 76))[1]
+        uid = struct.unpack("3i", credentials)[1]
+    else:  # macOS and the BSDs; struct xucred: version, uid, … (unix(4), LOCAL_PEERCRED; level 0, option 1)
+        uid = struct.unpack_from("2I", sock.getsockopt(0, 1, 76))[1]
     return uid

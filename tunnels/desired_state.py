@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from tunnels import paths
 
@@ -15,8 +15,7 @@ _VERSION = 1
 _MAX_BYTES = 4 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class DesiredState:
+class DesiredState(NamedTuple):
     """``running`` is true while a daemon lives, so true without one means that it was killed."""
 
     tunnels: tuple[str, ...] = ()

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from tunnels.core.address import describe_listen
+from tunnels.core.address import describe_listen, quoted
 from tunnels.core.forward import Forward, ForwardKind
 from tunnels.core.profile import Profile, check_name
 from tunnels.core.profile_fields import PROFILE_FIELDS, PlacedProfile, Values, make_profile, read_profile
@@ -121,7 +121,7 @@ def select(
         if not found:
             missing.append(name)
     if missing:
-        listed = ", ".join(f'"{name}"' for name in missing)
+        listed = ", ".join(map(quoted, missing))
         kind = "profiles" if len(missing) > 1 else "profile"
         raise NoSuchProfile(f"no {kind} {listed} in {file.path}", hint=_closest(missing, file.profiles))
     for tag in tags:
@@ -130,7 +130,7 @@ def select(
         if not tagged:
             known = dict.fromkeys(tag for profile in file.profiles.values() for tag in profile.tags)
             hint = _closest([tag], known) if known else "no profile has tags"
-            raise NoSuchProfile(f'no profile has the tag "{tag}"', hint=hint)
+            raise NoSuchProfile(f"no profile has the tag {quoted(tag)}", hint=hint)
     return [profile for name, profile in file.profiles.items() if name in chosen]
 
 

@@ -204,7 +204,7 @@ def test_any_text_is_an_address_or_a_usage_error(text: str) -> None:
         try:
             address, ports = parse(text)
         except UsageError as error:
-            assert error.message.isprintable()  # noqa: PT017 - most texts are errors
+            assert f"{error.message}{error.hint}".isprintable()  # noqa: PT017 - most texts are errors
             continue
 
         assert parse(format_address(address, ports)) == (address, ports)

@@ -40,7 +40,7 @@ BOTH_WAYS = [
 
 @pytest.mark.parametrize("kind", [LOCAL, REMOTE])
 @pytest.mark.parametrize(("text", "listen", "connect"), BOTH_WAYS)
-def test_what_ssh_takes_after_L_and_R_is_taken(
+def test_what_ssh_takes_as_a_local_or_remote_forward_is_taken(
     kind: ForwardKind, text: str, listen: Address, connect: Address
 ) -> None:
     assert parse_forward(kind, text) == ForwardRule(kind, listen, connect)
@@ -252,7 +252,7 @@ def test_any_text_is_a_forward_or_a_usage_error(kind: ForwardKind, text: str) ->
     try:
         rule = parse_forward(kind, text)
     except UsageError as error:
-        assert error.message.isprintable()  # noqa: PT017 - most texts are errors
+        assert f"{error.message}{error.hint}".isprintable()  # noqa: PT017 - most texts are errors
         return
 
     assert parse_forward(kind, str(rule)) == rule

@@ -152,6 +152,13 @@ def test_a_forward_that_is_wrong_is_not_also_called_missing() -> None:
     assert [path for path, _ in problems({"local": ["80"]})] == ["profiles.x.local[0]"]
 
 
+def test_a_misspelt_key_is_not_also_called_missing() -> None:
+    notes = Notes()
+    build({"hots": "vps", "LocalForward": "80:web:80"}, {}, notes)
+
+    assert [dotted(note.path) for note in notes] == ["profiles.x.hots", "profiles.x.LocalForward"]
+
+
 def test_a_profile_that_is_no_table_is_one_problem() -> None:
     notes = Notes()
     make_profile("x", read_profile("vps", PATH, notes), {}, PATH, notes)

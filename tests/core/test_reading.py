@@ -142,11 +142,17 @@ def test_control_characters_never_reach_a_terminal() -> None:
 def test_a_table_reports_what_is_missing_and_what_it_does_not_know() -> None:
     reader = table({"username": texts("x"), "other": texts("x")}, required=("username",), example="x = {}")
 
-    assert noted(reader, {"user_name": "me"}) == [
-        'key.user_name: unknown key (did you mean "username"?)',
+    assert noted(reader, {"other": "x", "zzz": 1}) == [
+        "key.zzz: unknown key (None)",
         'key: "username" is missing (for example x = {})',
     ]
     assert noted(reader, "me") == ['key: expected a table, found the text "me" (for example x = {})']
+
+
+def test_a_misspelt_key_is_not_also_called_missing() -> None:
+    reader = table({"username": texts("x")}, required=("username",), example="x = {}")
+
+    assert noted(reader, {"user_name": "me"}) == ['key.user_name: unknown key (did you mean "username"?)']
 
 
 def test_an_unknown_key_that_resembles_none_may_be_explained() -> None:

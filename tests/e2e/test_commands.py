@@ -347,7 +347,7 @@ def test_after_the_daemon_was_killed_status_brings_the_tunnels_back(
     tunnels.down("down")
     first = tunnels.daemon_pid()
     tunnels.kill_daemon()
-    assert not in_use(port)
+    eventually(lambda: not in_use(port), within=5, what="the port of a killed daemon free")
     tunnels.run("status", timeout=15)
     tunnels.wait_state("work", "up")
     assert tunnels.daemon_pid() != first

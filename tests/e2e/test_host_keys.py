@@ -115,9 +115,9 @@ def test_on_a_terminal_no_means_no(
         terminal.expect(r"SHA256:")
         terminal.expect(r"yes|\[y")
         terminal.send("no")
-        assert terminal.wait() in {NOT_AS_ASKED, NEEDS_PERSON}
+        assert terminal.wait() == NOT_AS_ASKED
     assert not known_hosts.exists() or known_hosts.read_text() == ""
-    assert tunnels.tunnel("work")["state"] in {"failed", "needs-input"}
+    assert tunnels.status_json()["tunnels"] == []
 
 
 def test_a_changed_host_key_fails_with_both_fingerprints_and_is_not_tried_again(

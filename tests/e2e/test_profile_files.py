@@ -45,7 +45,7 @@ remote = ["2222:localhost:22"]
 host = "bastion"
 port = "22"
 autostart = "yes"
-local = "PORT:db.internal:5432"
+local = { 5432 = "PORT" }
 """,
         [
             (3, ["work-db", "port"]),

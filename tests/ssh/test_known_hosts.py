@@ -2,12 +2,9 @@ from __future__ import annotations
 
 import base64
 import re
-import shutil
-import subprocess
-from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tunnels.ssh.known_hosts import (
@@ -15,7 +12,6 @@ from tunnels.ssh.known_hosts import (
     Marker,
     Standing,
     certificate_authorities,
-    fingerprint,
     hashed_name,
     host_key_algorithms,
     host_names,
@@ -28,8 +24,6 @@ from tunnels.ssh.known_hosts import (
     parse_keys,
     short_type,
 )
-
-needs_ssh_keygen = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="there is no ssh-keygen")
 
 
 def string(value: bytes) -> bytes:
@@ -130,6 +124,7 @@ def test_a_list_of_keys_is_read() -> None:
     assert list(parse_keys(f"{text(A)} me\n# {text(B)}\njunk\n\n{text(R)}")) == [A, R]
 
 
+@settings(deadline=None)  # a busy machine is not a failure
 @given(st.text())
 def test_no_text_breaks_the_parser(content: str) -> None:
     list(parse(content))
@@ -137,6 +132,7 @@ def test_no_text_breaks_the_parser(content: str) -> None:
     list(parse_keys(content))
 
 
+@settings(deadline=None)
 @given(st.binary())
 def test_no_bytes_break_the_parser(content: bytes) -> None:
     encoded = base64.b64encode(content).decode()
@@ -192,6 +188,7 @@ def test_patterns_match_as_in_openssh(hosts: str, name: str, expected: bool) -> 
     assert matches(hosts, name) is expected
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="ab*?.[", max_size=12), st.text(alphabet="ab.[?", max_size=12))
 def test_a_pattern_matches_what_the_regular_expression_matches(pattern: str, name: str) -> None:
     expression = "".join({"*": ".*", "?": "."}.get(char, re.escape(char)) for char in pattern)
@@ -341,6 +338,7 @@ def test_what_the_user_has_chosen_is_kept_to() -> None:
 # --- writing --------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from([A, R, E]),
     st.sampled_from(["h", "[h]:2222", "::1", "a.example.com"]),
@@ -350,7 +348,7 @@ def test_what_is_written_is_found_again(blob: bytes, name: str, salt: bytes | No
     line = new_line(name, blob, salt=salt)
 
     assert line.endswith("\n")
-    assert (name in line) is (salt is None)
+    assert line.startswith(f"{name} ") is (salt is None)
     assert lookup(list(parse(line)), (name,), blob).standing is Standing.KNOWN
 
 
@@ -358,67 +356,3 @@ def test_types_have_the_names_that_people_know() -> None:
     assert [short_type(key_type_of(blob)) for blob in (A, R, E)] == ["ED25519", "RSA", "ECDSA"]
     assert short_type("ssh-dss") == "DSA"
     assert short_type("sk-ssh-ed25519@openssh.com") == "ED25519"
-
-
-# --- as ssh-keygen does it ------------------------------------------------------------------------
-
-
-def keygen(*arguments: str | Path) -> str:
-    return subprocess.run(["ssh-keygen", *arguments], check=True, capture_output=True, text=True).stdout
-
-
-@needs_ssh_keygen
-@pytest.mark.parametrize("key_type", ["ed25519", "rsa", "ecdsa"])
-def test_fingerprints_are_those_of_ssh_keygen(key_type: str, tmp_path: Path) -> None:
-    keygen("-q", "-t", key_type, "-N", "", "-f", tmp_path / "key")
-    (blob,) = parse_keys((tmp_path / "key.pub").read_text())
-    said = keygen("-l", "-f", tmp_path / "key.pub").split()
-
-    assert fingerprint(blob) == said[1]
-    assert f"({short_type(key_type_of(blob))})" == said[-1]
-
-
-@needs_ssh_keygen
-@pytest.mark.parametrize("name", ["host.example.com", "[host.example.com]:2222", "192.0.2.1", "::1"])
-def test_names_that_ssh_keygen_hashes_are_found(name: str, tmp_path: Path) -> None:
-    file = tmp_path / "kh"
-    file.write_text(f"{name} {text(A)}\nother {text(B)}\n")
-    keygen("-q", "-H", "-f", file)
-    entries = list(parse(file.read_text()))
-
-    assert all(entry.hosts.startswith("|1|") for entry in entries)
-    assert lookup(entries, (name,), A).standing is Standing.KNOWN
-    assert lookup(entries, (name,), B).standing is Standing.CHANGED
-
-
-@needs_ssh_keygen
-@pytest.mark.parametrize("name", ["host.example.com", "[host.example.com]:2222"])
-def test_ssh_keygen_finds_what_is_written_here(name: str, tmp_path: Path) -> None:
-    file = tmp_path / "kh"
-    file.write_text(new_line(name, A) + new_line(name, B, salt=b"x" * 20))
-
-    found = keygen("-F", name, "-f", file)
-
-    assert "line 1" in found
-    assert "line 2" in found
-
-
-@needs_ssh_keygen
-@pytest.mark.parametrize(
-    ("hosts", "name"),
-    [
-        ("*.example.com,!bad.example.com", "bad.example.com"),
-        ("*.example.com,!bad.example.com", "good.example.com"),
-        ("H?st", "host"),
-        ("h[ao]st", "host"),
-        ("a,b,c", "b"),
-        ("[*]:2222", "[x]:2222"),
-        ("x*", "[x]:2222"),
-    ],
-)
-def test_ssh_keygen_and_we_agree_about_patterns(hosts: str, name: str, tmp_path: Path) -> None:
-    file = tmp_path / "kh"
-    file.write_text(f"{hosts} {text(A)}\n")
-    found = subprocess.run(["ssh-keygen", "-F", name, "-f", file], check=False, capture_output=True)
-
-    assert matches(hosts, name) is (found.returncode == 0)

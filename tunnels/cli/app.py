@@ -1,18 +1,60 @@
-"""The commands of ``tunnels``: one verb a file; here they are put together."""
+"""The commands of ``tunnels``: one verb a file. Only the verb that is typed is imported."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import importlib
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command
 
 from tunnels import __version__
-from tunnels.cli import check, daemon, demo, down, edit, init, listing, logs, reload, restart, status, up
-from tunnels.cli.common import set_config
+from tunnels.cli.run import set_config
+
+#: Every verb, in the order of the help, with its module and its name there.
+VERBS: dict[str, tuple[str, str]] = {
+    "up": ("up", "up"),
+    "down": ("down", "down"),
+    "restart": ("restart", "restart"),
+    "reload": ("reload", "reload"),
+    "status": ("status", "status"),
+    "list": ("listing", "list_profiles"),
+    "logs": ("logs", "logs"),
+    "check": ("check", "check"),
+    "init": ("init", "init"),
+    "edit": ("edit", "edit"),
+    "demo": ("demo", "demo"),
+    "daemon": ("daemon", "app"),
+}
+
+
+class Verbs(TyperGroup):
+    """Finds a verb when it is needed: all of them together would cost every command 100 ms."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names, for the help and for completion."""
+        return list(VERBS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """One verb, ready to run; None if there is no such."""
+        found = VERBS.get(cmd_name)
+        if found is None:
+            return None
+        module, attribute = found
+        target = getattr(importlib.import_module(f"tunnels.cli.{module}"), attribute)
+        if not isinstance(target, typer.Typer):
+            single = typer.Typer(add_completion=False, rich_markup_mode=None)
+            single.command(cmd_name)(target)
+            target = single
+        command = get_command(target)
+        command.name = cmd_name
+        return command
+
 
 app = typer.Typer(
     name="tunnels",
-    help="Keeps SSH tunnels up.",
+    cls=Verbs,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -40,25 +82,6 @@ def _global_options(
 ) -> None:
     """Keeps SSH tunnels up.
 
-    Write down once which ports you need (`tunnels edit`), say `tunnels up NAME`, and they work.
+    Write down once which ports you need (tunnels edit), say `tunnels up NAME`, and they work.
     """
     set_config(config)
-
-
-app.command("up")(up.up)
-app.command("down")(down.down)
-app.command("restart")(restart.restart)
-app.command("reload")(reload.reload)
-app.command("status")(status.status)
-app.command("list")(listing.list_profiles)
-app.command("logs")(logs.logs)
-app.command("check")(check.check)
-app.command("init")(init.init)
-app.command("edit")(edit.edit)
-app.command("demo")(demo.demo)
-app.add_typer(daemon.app, name="daemon")
-
-
-def main() -> None:
-    """The ``tunnels`` command."""
-    app(prog_name="tunnels")

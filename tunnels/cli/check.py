@@ -9,8 +9,9 @@ import typer
 
 from tunnels import profiles
 from tunnels.cli import output
-from tunnels.cli.common import ConfigOption, JsonOption, ProfileNames, config_path, verb
 from tunnels.cli.listing import flag
+from tunnels.cli.options import ConfigOption, JsonOption, ProfileNames
+from tunnels.cli.run import config_path, verb
 from tunnels.core.address import UnixAddress
 from tunnels.core.forward import Forward, ForwardKind
 from tunnels.core.profile import HostKeyPolicy, Profile
@@ -61,10 +62,12 @@ Resolved = list[tuple[str, str]] | TunnelsError
 
 def _resolve(profile: Profile) -> Resolved:
     """What ssh_config makes of the profile."""
-    from tunnels.ssh.resolve import describe, resolve_now  # noqa: PLC0415 - asks `ssh -G`; only this needs it
+    import asyncio  # noqa: PLC0415
+
+    from tunnels.ssh.resolve import describe, resolve  # noqa: PLC0415 - asks `ssh -G`; only this needs it
 
     try:
-        return describe(resolve_now(profile))
+        return describe(asyncio.run(resolve(profile)))
     except TunnelsError as error:
         return error
 

@@ -9,7 +9,8 @@ import typer
 
 from tunnels import control_socket, paths
 from tunnels.cli import output, render
-from tunnels.cli.common import ConfigOption, JsonOption, config_path, verb
+from tunnels.cli.options import ConfigOption, JsonOption
+from tunnels.cli.run import config_path, verb
 from tunnels.client import Client
 from tunnels.core.status import JSON_VERSION
 from tunnels.errors import ControlError

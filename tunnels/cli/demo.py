@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from tunnels.cli import output
-from tunnels.cli.common import verb
+from tunnels.cli.run import verb
 
 
 @verb

@@ -6,7 +6,8 @@ import fnmatch
 
 from tunnels import profiles, spawn
 from tunnels.cli import output
-from tunnels.cli.common import AllOption, ConfigOption, JsonOption, RunningNames, TagOption, config_path, verb
+from tunnels.cli.options import AllOption, ConfigOption, JsonOption, RunningNames, TagOption
+from tunnels.cli.run import config_path, verb
 from tunnels.core.status import JSON_VERSION
 from tunnels.errors import DaemonNotRunning, NoSuchProfile, TunnelsError, UsageError
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from tunnels import profiles
 from tunnels.cli import output
-from tunnels.cli.common import ConfigOption, config_path, verb
+from tunnels.cli.options import ConfigOption
+from tunnels.cli.run import config_path, verb
 from tunnels.client import Client
 from tunnels.errors import DaemonNotRunning, ProfileError, TunnelsError, UsageError
 

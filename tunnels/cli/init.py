@@ -6,7 +6,8 @@ import os
 
 from tunnels import profiles
 from tunnels.cli import output
-from tunnels.cli.common import ConfigOption, config_path, verb
+from tunnels.cli.options import ConfigOption
+from tunnels.cli.run import config_path, verb
 from tunnels.errors import UsageError
 
 

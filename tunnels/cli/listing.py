@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from tunnels import profiles
 from tunnels.cli import output, render
-from tunnels.cli.common import ConfigOption, JsonOption, config_path, verb
+from tunnels.cli.options import ConfigOption, JsonOption
+from tunnels.cli.run import config_path, verb
 from tunnels.client import Client
 from tunnels.core.forward import Forward, ForwardKind
-from tunnels.core.lifecycle import TunnelState
 from tunnels.core.profile import Profile
+from tunnels.core.state import TunnelState
 from tunnels.core.status import JSON_VERSION
 from tunnels.errors import TunnelsError
 

@@ -11,9 +11,10 @@ from typing import Annotated, TextIO
 
 import typer
 
-from tunnels import paths
+from tunnels import paths, profiles
 from tunnels.cli import output
-from tunnels.cli.common import complete_profile, verb
+from tunnels.cli.options import complete_profile
+from tunnels.cli.run import config_path, verb
 from tunnels.core.logline import LogLine, parse
 from tunnels.core.status import parse_time
 from tunnels.errors import UsageError
@@ -51,6 +52,8 @@ def logs(
         last.extend(_wanted(file, name))
     for line in last:
         _print(line)
+    if name is not None and not last:
+        profiles.select(profiles.load(config_path()), [name])
     if not follow:
         if not last:
             output.note("nothing has happened yet" + (f" to {name}" if name else ""))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tunnels import spawn
 from tunnels.cli import output
-from tunnels.cli.common import JsonOption, verb
+from tunnels.cli.options import JsonOption
+from tunnels.cli.run import verb
 from tunnels.core.status import JSON_VERSION
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from tunnels.core.lifecycle import TunnelState
-from tunnels.core.status import ForwardState, ForwardStatus, Snapshot, TunnelStatus
+from tunnels.core.state import ForwardState, TunnelState
+from tunnels.core.status import ForwardStatus, Snapshot, TunnelStatus
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -157,4 +157,5 @@ def live_view(snapshot: Snapshot, now: float) -> Group:
         f"  {up} of {len(snapshot.tunnels)} up",
         ("  ·  Ctrl-C ends this view, not the tunnels", "dim"),
     )
-    return Group(head, Text(""), snapshot_view(snapshot, now))
+    body = snapshot_view(snapshot, now) if snapshot.tunnels else Text("no tunnel is running", "dim")
+    return Group(head, Text(""), body)

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from tunnels import profiles, spawn
-from tunnels.cli.common import AllOption, ConfigOption, JsonOption, ProfileNames, TagOption, config_path, verb
+from tunnels.cli.options import AllOption, ConfigOption, JsonOption, ProfileNames, TagOption
+from tunnels.cli.run import config_path, verb
 from tunnels.cli.up import DEFAULT_TIMEOUT, seconds_of, wait_until_up
 
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Annotated
 
 import typer
 
 from tunnels import profiles, spawn
 from tunnels.cli import output, render
-from tunnels.cli.common import AllOption, ConfigOption, JsonOption, ProfileNames, TagOption, config_path, verb
+from tunnels.cli.options import AllOption, ConfigOption, JsonOption, ProfileNames, TagOption
+from tunnels.cli.run import config_path, verb
 from tunnels.client import Client
 from tunnels.core.durations import parse_duration
-from tunnels.core.lifecycle import TunnelState
 from tunnels.core.profile import Profile
-from tunnels.core.status import ForwardState, Snapshot, TunnelStatus
+from tunnels.core.state import ForwardState, TunnelState
+from tunnels.core.status import Snapshot, TunnelStatus
 from tunnels.errors import NeedsPerson, NotAsAsked, TunnelsError, UsageError
 
 #: Seconds that `up` waits for its tunnels; they go on trying afterwards.
@@ -81,7 +81,7 @@ def _started(snapshot: Snapshot, wanted: list[Profile], *, as_json: bool) -> int
     names = {profile.name for profile in wanted}
     tunnels = tuple(tunnel for tunnel in snapshot.tunnels if tunnel.name in names)
     if as_json:
-        output.print_json(replace(snapshot, tunnels=tunnels).to_json())
+        output.print_json(snapshot._replace(tunnels=tunnels).to_json())
     else:
         for tunnel in tunnels:
             output.out().print(f"{tunnel.name}: {tunnel.state.value}")
@@ -147,7 +147,7 @@ class _Waiting:
         if self._as_json:
             return
         with say.paused():
-            for line in render.tunnel_lines(replace(tunnel, error=None), time.time()):
+            for line in render.tunnel_lines(tunnel._replace(error=None), time.time()):
                 output.out().print(line)
 
     def _report_failed(self, tunnel: TunnelStatus, say: _Say) -> None:
@@ -202,7 +202,7 @@ class _Waiting:
     def _finish(self, snapshot: Snapshot) -> int:
         if self._as_json:
             tunnels = tuple(tunnel for tunnel in snapshot.tunnels if tunnel.name in self._names)
-            document = replace(snapshot, tunnels=tunnels).to_json()
+            document = snapshot._replace(tunnels=tunnels).to_json()
             output.print_json(document)
         else:
             for error in self._errors:

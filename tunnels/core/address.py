@@ -255,7 +255,7 @@ def parse_host(text: str) -> str:
     if "@" in text:
         raise UsageError(
             f"{quoted(text)} has a user name, and a forward needs none",
-            hint=f'write "{text.rpartition("@")[2]}"; the login belongs into host',
+            hint=f"write {quoted(text.rpartition('@')[2])}; the login belongs into host",
         )
     if text.startswith("-") or not all(char.isalnum() or char in "-._" for char in text):
         raise UsageError(f"{quoted(text)} is not a host name", hint='for example "db.internal"')

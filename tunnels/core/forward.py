@@ -243,7 +243,7 @@ def _no_destination(kind: ForwardKind, text: str) -> UsageError:
     """Say that something is missing, with the port that the person had in mind in the example."""
     *before, last = text.split(":")
     example = EXAMPLES[kind]
-    if len(before) <= 1 and last.isascii() and last.isdigit():
+    if len(before) <= 1 and last.isascii() and last.isdigit() and len(text) <= 40 and text.isprintable():
         is_port = before and before[0].isascii() and before[0].isdigit()
         example = f"{before[0]}:localhost:{last}" if is_port else f"{text}:db.internal:{last}"
     return UsageError(f"a {kind.value} forward needs a destination: {example}")

@@ -119,9 +119,9 @@ def _read_table(kind: ForwardKind, raw: dict[str, Any], path: KeyPath, notes: No
     }
     values = read_keys(raw, fields, path, notes, aliases=_ALIASES)
     before = len(notes)
-    if "listen" not in raw:
+    if "listen" not in values:
         notes.add(path, '"listen" is missing', f"for example {_TABLES[kind]}")
-    if "connect" not in raw and kind is ForwardKind.LOCAL:
+    if "connect" not in values and kind is ForwardKind.LOCAL:
         notes.add(path, '"connect" is missing', f"for example {_TABLES[kind]}")
     if "connect" in raw and kind is ForwardKind.DYNAMIC:
         notes.add((*path, "connect"), "a dynamic forward has no destination: its clients choose theirs")

@@ -35,26 +35,13 @@ The counter of failures goes back to zero only after the connection has been up 
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from tunnels.core.backoff import DEMAND_INTERVAL, SETTLE_AFTER, Random, refused_delay, retry_delay
 from tunnels.core.profile import Retry
+from tunnels.core.state import TunnelState
 from tunnels.errors import GaveUp, LoginRefused, TunnelsError
-
-
-class TunnelState(enum.Enum):
-    """Where a tunnel stands."""
-
-    STOPPED = "stopped"  #: nothing runs, nothing is bound
-    CONNECTING = "connecting"  #: an attempt is under way
-    UP = "up"  #: the connection stands and every forward has been tried
-    BACKOFF = "backoff"  #: will dial again by itself
-    NEEDS_INPUT = "needs-input"  #: waits for a person
-    FAILED = "failed"  #: a person must change something; nothing is bound
-    STOPPING = "stopping"  #: being taken down
-
 
 # --- events: what happened ------------------------------------------------------------------------
 
@@ -380,7 +367,6 @@ _L = Lifecycle
 _TABLE: dict[tuple[TunnelState, type[Event]], _Transition] = {
     (_S.STOPPED, Start): _L._start,
     (_S.STOPPED, Stop): _L._stay,
-    #
     (_S.CONNECTING, Start): _L._stay,
     (_S.CONNECTING, Stop): _L._stop,
     (_S.CONNECTING, Connected): _L._connected,
@@ -390,26 +376,21 @@ _TABLE: dict[tuple[TunnelState, type[Event]], _Transition] = {
     (_S.CONNECTING, InputNeeded): _L._ask,
     (_S.CONNECTING, ConnectionLost): _L._lost,
     (_S.CONNECTING, ClientWaiting): _L._stay,
-    #
     (_S.UP, Start): _L._stay,
     (_S.UP, Stop): _L._stop,
     (_S.UP, ConnectionLost): _L._lost,
     (_S.UP, Settled): _L._settled,
     (_S.UP, ClientWaiting): _L._stay,
-    #
     (_S.BACKOFF, Start): _L._dial_now,
     (_S.BACKOFF, Stop): _L._stop,
     (_S.BACKOFF, RetryDue): _L._dial_now,
     (_S.BACKOFF, ClientWaiting): _L._client_waiting,
-    #
     (_S.NEEDS_INPUT, Start): _L._answered,  # perhaps the person has mended it by other means
     (_S.NEEDS_INPUT, Stop): _L._stop,
     (_S.NEEDS_INPUT, Answered): _L._answered,
     (_S.NEEDS_INPUT, ClientWaiting): _L._stay,
-    #
     (_S.FAILED, Start): _L._start,
     (_S.FAILED, Stop): _L._stop,
-    #
     (_S.STOPPING, Start): _L._stay,  # the supervisor waits for STOPPED before it starts a tunnel again
     (_S.STOPPING, Stop): _L._stay,
     (_S.STOPPING, Connected): _L._stay,

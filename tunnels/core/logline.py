@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 #: Stands where the line is about the daemon itself; no profile can be called that.
 NO_TUNNEL = "-"
 
 
-@dataclass(frozen=True, slots=True)
-class LogLine:
+class LogLine(NamedTuple):
     """What a line says. ``time`` is RFC 3339 UTC, which sorts as text."""
 
     time: str

@@ -192,7 +192,8 @@ def _dotted_name(key: str, value: Any, path: KeyPath) -> str | None:
     """Explain an unknown table inside a profile: most often a name with a dot that has no quotes."""
     if len(path) < 2 or not isinstance(value, dict):
         return None
-    return f'a name with a dot stands in quotes: [profiles."{path[1]}.{key}"]'
+    name = f"{path[1]}.{key}"
+    return f"a name with a dot stands in quotes: [profiles.{quoted(name)}]"
 
 
 def make_profile(

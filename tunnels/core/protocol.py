@@ -14,9 +14,8 @@ ignores members that it does not know; it refuses commands that it does not know
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import ClassVar
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from tunnels.core.status import Json, error_from_json, error_to_json
 from tunnels.errors import ProtocolViolation, TunnelsError, VersionMismatch, from_info
@@ -24,8 +23,7 @@ from tunnels.errors import ProtocolViolation, TunnelsError, VersionMismatch, fro
 PROTOCOL = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Hello:
+class Hello(NamedTuple):
     """What the daemon says first."""
 
     version: str
@@ -49,83 +47,73 @@ class Hello:
         return cls(version, pid)
 
 
-@dataclass(frozen=True, slots=True)
-class Up:
+class Up(NamedTuple):
     """Start these profiles of this file."""
 
-    command: ClassVar[str] = "up"
     names: list[str]
     config: str
 
 
-@dataclass(frozen=True, slots=True)
-class Down:
+class Down(NamedTuple):
     """Stop these tunnels."""
 
-    command: ClassVar[str] = "down"
     names: list[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Restart:
+class Restart(NamedTuple):
     """Stop these tunnels and start them again, as the file has them now."""
 
-    command: ClassVar[str] = "restart"
     names: list[str]
     config: str
 
 
-@dataclass(frozen=True, slots=True)
-class Reload:
+class Reload(NamedTuple):
     """Apply the changed file."""
 
-    command: ClassVar[str] = "reload"
 
-
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(NamedTuple):
     """One snapshot."""
 
-    command: ClassVar[str] = "status"
 
-
-@dataclass(frozen=True, slots=True)
-class Watch:
+class Watch(NamedTuple):
     """A snapshot now, at every change, and at least every ``interval`` seconds."""
 
-    command: ClassVar[str] = "watch"
     interval: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """A person's answer to the question of a tunnel."""
 
-    command: ClassVar[str] = "answer"
     name: str
     question_id: str
-    answer: str = field(repr=False)  # may be a secret
+    answer: str  # may be a secret
+
+    def __repr__(self) -> str:
+        return f"Answer({self.name!r}, {self.question_id!r}, …)"
 
 
-@dataclass(frozen=True, slots=True)
-class Shutdown:
+class Shutdown(NamedTuple):
     """End the daemon."""
-
-    command: ClassVar[str] = "shutdown"
 
 
 Command = Up | Down | Restart | Reload | Status | Watch | Answer | Shutdown
 
+#: On the wire a command is called what its class is called, in lower case.
 _COMMANDS: dict[str, type[Command]] = {
-    cls.command: cls for cls in (Up, Down, Restart, Reload, Status, Watch, Answer, Shutdown)
+    cls.__name__.lower(): cls for cls in (Up, Down, Restart, Reload, Status, Watch, Answer, Shutdown)
 }
 
-_TYPES: dict[str, tuple[type, ...]] = {"list[str]": (list,), "str": (str,), "float": (int, float)}
+#: What the members of commands must be; a name means the same in each of them.
+_MEMBERS: dict[str, Callable[[object], bool]] = {
+    "names": lambda value: isinstance(value, list) and all(isinstance(item, str) for item in value),
+    "interval": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
+    **dict.fromkeys(("config", "name", "question_id", "answer"), lambda value: isinstance(value, str)),
+}
 
 
 def request(request_id: int, command: Command) -> Json:
     """A command as a frame."""
-    return {"id": request_id, "command": command.command, **asdict(command)}
+    return {"id": request_id, "command": type(command).__name__.lower(), **command._asdict()}
 
 
 def parse_request(frame: Mapping[str, object]) -> tuple[int, Command]:
@@ -136,22 +124,14 @@ def parse_request(frame: Mapping[str, object]) -> tuple[int, Command]:
     cls = _COMMANDS.get(str(frame.get("command")))
     if cls is None:
         raise ProtocolViolation(f"this daemon knows no command {frame.get('command')!r}")
-    values: dict[str, object] = {}
-    for name, kind in cls.__annotations__.items():
-        if name == "command" or name not in frame:
-            continue
-        value = frame[name]
-        wanted = _TYPES[str(kind)]
-        strings = wanted != (list,) or (
-            isinstance(value, list) and all(isinstance(item, str) for item in value)
-        )
-        if not isinstance(value, wanted) or isinstance(value, bool) or not strings:
-            raise ProtocolViolation(f"{cls.command}: {name} is of the wrong type")
-        values[name] = value
+    values = {name: frame[name] for name in cls._fields if name in frame}
+    for name, value in values.items():
+        if not _MEMBERS[name](value):
+            raise ProtocolViolation(f"{frame['command']}: {name} is of the wrong type")
     try:
-        return request_id, cls(**values)  # type: ignore[arg-type]  # checked against the annotations above
+        return request_id, cls(**values)  # type: ignore[arg-type]  # checked above
     except TypeError as exc:
-        raise ProtocolViolation(f"{cls.command}: a member is missing") from exc
+        raise ProtocolViolation(f"{frame['command']}: a member is missing") from exc
 
 
 def result(request_id: int, value: Json) -> Json:

@@ -133,6 +133,8 @@ def read_keys(
             values[key] = fields[key](value, (*path, key), notes)
         else:
             meant = likely(key, fields, aliases)
+            if meant and meant not in raw:
+                values[meant] = BAD  # so that nobody also calls it missing
             notes.add(
                 (*path, key), "unknown key", f'did you mean "{meant}"?' if meant else explain(key, value)
             )

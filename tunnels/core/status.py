@@ -5,14 +5,12 @@ Times are seconds since the epoch here and RFC 3339 UTC in JSON.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import cast
+from typing import NamedTuple, cast
 
-from tunnels.core.lifecycle import TunnelState
 from tunnels.core.question import Question
+from tunnels.core.state import ForwardState, TunnelState
 from tunnels.errors import ErrorInfo, ProtocolViolation
 
 #: Raised when a field changes its meaning or goes away; additions are free.
@@ -21,16 +19,7 @@ JSON_VERSION = 1
 Json = dict[str, object]
 
 
-class ForwardState(enum.Enum):
-    """Where a forward stands."""
-
-    PENDING = "pending"  #: not tried yet, or waits for the connection
-    LISTENING = "listening"
-    FAILED = "failed"  #: cannot listen; tried again by itself
-
-
-@dataclass(frozen=True, slots=True)
-class ForwardStatus:
+class ForwardStatus(NamedTuple):
     """One forward of a running tunnel."""
 
     name: str | None
@@ -82,8 +71,7 @@ class ForwardStatus:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class TunnelStatus:
+class TunnelStatus(NamedTuple):
     """One tunnel."""
 
     name: str
@@ -118,7 +106,7 @@ class TunnelStatus:
             "reconnects": self.reconnects,
             "cipher": self.cipher,
             "forwards": [forward.to_json() for forward in self.forwards],
-            "question": None if self.question is None else asdict(self.question),
+            "question": None if self.question is None else self.question._asdict(),
         }
 
     @classmethod
@@ -143,8 +131,7 @@ class TunnelStatus:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class DaemonStatus:
+class DaemonStatus(NamedTuple):
     """The daemon itself."""
 
     pid: int
@@ -175,8 +162,7 @@ class DaemonStatus:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """Everything ``status`` knows. ``daemon`` is ``None`` where none runs."""
 
     daemon: DaemonStatus | None
@@ -222,9 +208,13 @@ def _question_from_json(data: object) -> Question | None:
     return Question(**texts, secret=data.get("secret") is True)
 
 
-def format_time(seconds: float) -> str:
-    """Seconds since the epoch as RFC 3339 UTC with milliseconds: ``2026-11-20T09:00:00.000Z``."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def format_time(seconds: float, *, precise: bool = False) -> str:
+    """Seconds since the epoch as RFC 3339 UTC: ``2026-11-20T09:00:00Z``, or ``…:00.123Z`` if ``precise``.
+
+    Whole seconds are what jq's ``fromdateiso8601`` and most parsers in shell scripts understand.
+    """
+    timespec = "milliseconds" if precise else "seconds"
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec=timespec).replace("+00:00", "Z")
 
 
 def parse_time(text: str) -> float:

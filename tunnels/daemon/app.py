@@ -72,7 +72,7 @@ async def _daemon(config_path: Path, ready: Callable[[str], None]) -> int:
         try:
             desired_state.save(paths.state_file(), DesiredState(tunnels, running, str(config.path)))
         except (OSError, TunnelsError) as exc:
-            _log.error("what should be up could not be written down: %s", exc)  # noqa: TRY400
+            _log.error("what should be up could not be written down: %s", exc)
 
     stop = asyncio.Event()
     supervisor = Supervisor(connect, random=random.random, wall_clock=time.time, on_desired=save)
@@ -108,14 +108,14 @@ async def supervisor_close(supervisor: Supervisor) -> None:
         async with asyncio.timeout(10.0):
             await supervisor.aclose()
     except TimeoutError:
-        _log.error("some tunnels did not stop in time")  # noqa: TRY400
+        _log.error("some tunnels did not stop in time")
 
 
 async def _reload(reload: Callable[[], Awaitable[Json]]) -> None:
     try:
         await reload()
     except ProfileError as error:
-        _log.error("not reloaded: %s", error.message)  # noqa: TRY400
+        _log.error("not reloaded: %s", error.message)
 
 
 def _on_signals(stop: asyncio.Event, reload: Callable[[], object]) -> None:

@@ -80,10 +80,10 @@ class ControlServer:
             await _send(writer, protocol.failure(request_id, error))
         except (OSError, asyncio.CancelledError):
             raise
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 - the command line must hear of it, and the others go on
             _log.exception("a command ended with a bug")
-            error = InternalError(f"{type(exc).__name__}: {exc}", hint="`tunnels logs` has the details")
-            await _send(writer, protocol.failure(request_id, error))
+            bug = InternalError(f"{type(exc).__name__}: {exc}", hint="`tunnels logs` has the details")
+            await _send(writer, protocol.failure(request_id, bug))
 
     async def _watch(
         self,

@@ -15,8 +15,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from tunnels import profiles
-from tunnels.core.lifecycle import TunnelState
-from tunnels.core.status import ForwardState, TunnelStatus
+from tunnels.core.state import ForwardState, TunnelState
+from tunnels.core.status import TunnelStatus
 from tunnels.errors import NotAsAsked
 from tunnels.ssh.connection import connect
 from tunnels.ssh.demo_server import DemoServer

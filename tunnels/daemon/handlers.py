@@ -93,7 +93,7 @@ class Handlers:
         try:
             file = self._config.load()
         except ProfileError as error:
-            _log.error("%s", error.message)  # noqa: TRY400 - no bug of ours
+            _log.error("%s", error.message)
             return
         missing = [name for name in names if name not in file.profiles]
         for name in missing:
@@ -115,6 +115,6 @@ class Handlers:
         if self._supervisor.names:
             raise UsageError(
                 f"the daemon works with {self._config.path}, not with {config}",
-                hint="`tunnels daemon stop` first, or set TUNNELS_RUNTIME_DIR and TUNNELS_STATE_DIR for a second daemon",
+                hint="`tunnels daemon stop` first; or a second daemon: TUNNELS_RUNTIME_DIR, TUNNELS_STATE_DIR",
             )
         self._config.use(Path(config))

@@ -22,7 +22,9 @@ class _LineFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         tunnel = getattr(record, "tunnel", None)
-        line = str(LogLine(format_time(record.created), record.levelname, tunnel, record.getMessage()))
+        line = str(
+            LogLine(format_time(record.created, precise=True), record.levelname, tunnel, record.getMessage())
+        )
         if record.exc_info:
             line += "".join(f"\n    {part}" for part in self.formatException(record.exc_info).splitlines())
         return line

@@ -41,6 +41,8 @@ class Channel(Protocol):
 class ChannelEnd(Protocol):
     """What a channel calls back. None of these may raise: asyncssh ends the connection if one does."""
 
+    on_closed: Callable[[], None] | None  #: called once, when the channel is gone
+
     def connection_made(self, chan: Channel, /) -> None:
         """The channel is open."""
 
@@ -61,6 +63,9 @@ class ChannelEnd(Protocol):
 
     def connection_lost(self, exc: Exception | None, /) -> None:
         """The channel is gone."""
+
+    def link_lost(self) -> None:
+        """The SSH connection itself has ended; `connection_lost` follows, perhaps without an error."""
 
     def link_paused(self) -> None:
         """The SSH connection's own buffer is full: nothing more should be written to any of its channels."""

@@ -15,7 +15,7 @@ from tunnels import password_command
 from tunnels.core.address import TcpAddress
 from tunnels.core.forward import Forward
 from tunnels.core.socks import ConnectRequest, Fail, Send, SocksServer
-from tunnels.core.status import ForwardState
+from tunnels.core.state import ForwardState
 from tunnels.errors import BadSetting, DialError, ForwardError
 from tunnels.forwarding.door import Door
 from tunnels.forwarding.local import ListeningForwarder, OnRefused, origin_of

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from tunnels.core.address import TcpAddress, UnixAddress, describe_connect, describe_listen
 from tunnels.core.forward import Forward, ForwardKind
-from tunnels.core.status import ForwardState, ForwardStatus
+from tunnels.core.state import ForwardState
+from tunnels.core.status import ForwardStatus
 from tunnels.errors import TunnelsError
 from tunnels.forwarding.relay import Counters, SocketEnd
 

@@ -71,7 +71,7 @@ async def _resolve(address: TcpAddress) -> list[tuple[socket.AddressFamily, str]
     if address.host is None or address.host == "localhost":
         return [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
     if address.host == EVERY_INTERFACE:
-        return [(socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")]
+        return [(socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")]  # noqa: S104 - `*` was asked for
     try:
         found = await asyncio.get_running_loop().getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

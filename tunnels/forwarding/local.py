@@ -8,7 +8,7 @@ from collections.abc import Callable
 from tunnels.core.address import Address, TcpAddress
 from tunnels.core.backoff import listen_delay
 from tunnels.core.forward import Forward
-from tunnels.core.status import ForwardState
+from tunnels.core.state import ForwardState
 from tunnels.errors import DialError, ForwardError, ListenError
 from tunnels.forwarding.channel import Link, LinkLost, Origin
 from tunnels.forwarding.door import Door

@@ -14,8 +14,9 @@ Back-pressure, towards the socket
     let its buffer grow without bound: what it has kept is always taken whole, and then it is paused
     again. The cost of a stalled reader is one window here and one in asyncssh.
 A cut is no end
-    A socket is closed cleanly only if the far end said end-of-file. Otherwise it is reset: a program
-    must never take a truncated answer for a complete one.
+    When the SSH connection goes, the sockets of its channels are reset: a program must never take a
+    truncated answer for a complete one. A channel that the far end closes is an end like any other;
+    SSH has no reset to pass on, and asyncssh swallows an end-of-file that a close follows at once.
 """
 
 from __future__ import annotations
@@ -287,10 +288,15 @@ class FarEnd:
         """The SSH connection's buffer has room again."""
         self._socket.resume_for_link()
 
+    def link_lost(self) -> None:
+        """The SSH connection is gone, and with it whatever was still to come, unless nothing was."""
+        if not (self._eof and self._eof_sent):
+            self._socket.reset()
+
     def connection_lost(self, exc: Exception | None, /) -> None:
-        """The channel is gone. Only after an end of file is that the end of what was sent."""
+        """The channel is gone."""
         self._channel = None
-        if exc is None and self._eof:
+        if exc is None:
             self._socket.close()
         else:
             self._socket.reset()

@@ -9,7 +9,7 @@ from dataclasses import replace
 from tunnels.core.address import Address, TcpAddress, describe_listen
 from tunnels.core.backoff import listen_delay
 from tunnels.core.forward import Forward
-from tunnels.core.status import ForwardState
+from tunnels.core.state import ForwardState
 from tunnels.errors import DialError, DialReason, ForwardError, ListenError
 from tunnels.forwarding.channel import ChannelEnd, Link, LinkLost, Origin, RemoteListener
 from tunnels.forwarding.forwarder import Forwarder, is_tcp

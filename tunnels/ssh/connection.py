@@ -50,7 +50,7 @@ async def connect(profile: Profile, on_lost: OnLost) -> SshConnection:
     hops: list[asyncssh.SSHClientConnection] = []
     try:
         for hop in route.hops:
-            hops.append(await _connect_hop(profile, hop, through=hops[-1] if hops else None))  # noqa: PERF401
+            hops.append(await _connect_hop(profile, hop, through=hops[-1] if hops else None))
         client = _Client()
         conn = await _connect_hop(profile, route.target, through=hops[-1] if hops else None, client=client)
         return SshConnection(conn, hops, client, on_lost)
@@ -97,7 +97,8 @@ async def _connect_hop(
             options["tunnel"], sock = through, None
         try:
             return await asyncssh.connect(
-                **options,  # type: ignore[arg-type]
+                known_hosts=checker.asyncssh_known_hosts(),
+                **options,
                 client_keys=offered.pairs or None,
                 client_factory=lambda: client,
             )
@@ -111,6 +112,8 @@ async def _connect_hop(
         if client.verdict is not None:  # what asyncssh says then is only a consequence
             error: TunnelsError = client.verdict
             raise prompts.question_for(error, checker) from exc
+        if isinstance(exc, asyncssh.HostKeyNotVerifiable):
+            raise checker.certificate_refused(exc.reason) from exc
         error = connect_error(exc, where)
         if isinstance(error, LoginRefused):
             error = LoginRefused(
@@ -243,7 +246,7 @@ class SshConnection:
         host = {None: "localhost", EVERY_INTERFACE: ""}.get(address.host, address.host)
         assert host is not None
         try:
-            listener = await self._conn.create_server(accept, host, address.port)  # type: ignore[arg-type]
+            listener = await self._conn.create_server(accept, host, address.port)
         except asyncssh.ChannelListenError as exc:
             if self._conn.is_closed():
                 raise LinkLost("the connection ended while the server was asked to listen") from exc
@@ -272,17 +275,28 @@ class SshConnection:
         if on_lost is not None:
             on_lost(lost_error(exc))
 
-    # --- back-pressure of the whole connection ----------------------------------------------------
+    # --- what concerns every channel at once ------------------------------------------------------
 
     def _guard_link(self) -> None:
-        """Tell every client to wait while the connection's own buffer is full.
+        """Put our own methods in the way of three that asyncssh looks up on the instance.
 
-        asyncssh does nothing when its transport asks it to pause; its buffer then grows by up to a window
-        for each channel. The two methods are looked up on the instance, so that is where ours go.
+        ``pause_writing`` and ``resume_writing`` do nothing in asyncssh; the buffer of its transport then
+        grows by up to a window for each channel. ``_cleanup`` closes every channel when the connection
+        ends, and may give them no error: a server that says goodbye in the middle of a download must
+        not look to the client like the end of the file.
         """
         conn: Any = self._conn
         conn.pause_writing = self._pause
         conn.resume_writing = self._resume
+        cleanup = getattr(conn, "_cleanup", None)
+        if cleanup is not None:
+
+            def tell_and_clean_up(exc: Exception | None) -> None:
+                for end in list(self._ends):
+                    end.link_lost()
+                cleanup(exc)
+
+            conn._cleanup = tell_and_clean_up  # noqa: SLF001
         transport = getattr(conn, "_transport", None)
         if transport is not None and hasattr(transport, "set_write_buffer_limits"):
             transport.set_write_buffer_limits(high=LINK_HIGH_WATER)

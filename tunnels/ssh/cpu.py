@@ -10,7 +10,7 @@ from pathlib import Path
 
 @cache
 def has_aes() -> bool:
-    """True on any x86 of the last ten years, on Apple's own processors, and on most 64-bit ARM but the Raspberry Pi 4."""
+    """True on any x86 of the last ten years, on Apple's own processors and on most 64-bit ARM."""
     if sys.platform == "darwin":
         return True
     try:

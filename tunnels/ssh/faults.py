@@ -35,6 +35,11 @@ _SETTING_ERRORS = (
 )
 
 
+_HUNG_UP = (
+    "the server may be starting, overloaded (MaxStartups), blocking this address, or no SSH server at all"
+)
+
+
 def connect_error(exc: Exception, where: str) -> TunnelsError:
     """Why no connection came of an attempt. ``where`` names the host, as the user knows it."""
     match exc:
@@ -70,7 +75,7 @@ def connect_error(exc: Exception, where: str) -> TunnelsError:
         case asyncssh.ConnectionLost() | asyncssh.DisconnectError():
             return HostUnreachable(
                 f"{where} hung up before the login: {exc.reason}",
-                hint="the server may be starting, overloaded (MaxStartups) or blocking this address",
+                hint=_HUNG_UP,
             )
         case TimeoutError():
             return HostUnreachable(
@@ -86,7 +91,7 @@ def connect_error(exc: Exception, where: str) -> TunnelsError:
         case ConnectionResetError() | BrokenPipeError():
             return HostUnreachable(
                 f"{where} hung up before the login",
-                hint="the server may be starting, overloaded (MaxStartups) or blocking this address",
+                hint=_HUNG_UP,
             )
         case OSError():
             return HostUnreachable(f"{where} cannot be reached: {exc.strerror or exc}")

@@ -322,10 +322,8 @@ class _RevokedKeys:
 def _read(file: str, *, missing_is_empty: bool = True) -> str:
     """Read a file of keys. Raises BadSetting."""
     try:
-        # Opening a pipe would wait for its writer, and the daemon with it.
-        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb") as opened:  # noqa: PTH123 - it is open already
-            if file != os.devnull and not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        with open(file, "rb", opener=_never_waiting) as opened:
+            if file != os.devnull and not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
                 raise BadSetting(f"{file} is not a file", hint="known hosts and revoked keys are plain files")
             return opened.read().decode(errors="surrogateescape")
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -336,6 +334,15 @@ def _read(file: str, *, missing_is_empty: bool = True) -> str:
         raise BadSetting(
             f"{file} cannot be read: {error.strerror}", hint=f"run: ls -l {shlex.quote(file)}"
         ) from error
+
+
+def _never_waiting(path: str, flags: int) -> int:
+    # Opening a named pipe would wait for its other side, and the daemon with it.
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _appending(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o600)
 
 
 def _write(new_key: NewHostKey) -> bool:
@@ -353,8 +360,7 @@ def _write(new_key: NewHostKey) -> bool:
 def _append(path: Path, new_key: NewHostKey) -> None:
     """Add one line at the end, without a moment in which another program sees less than it did before."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
-    with open(os.open(path, flags, 0o600), "r+b", buffering=0) as file:  # noqa: PTH123 - for the mode
+    with open(path, "r+b", buffering=0, opener=_appending) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(f"{path} is not a file")
         # Against a second daemon that learns the same key now; ssh does not lock, so it is not waited for.

@@ -1,5 +1,7 @@
-"""Which keys are offered to a server, and in which order: the configured ones first, so that a server's
-MaxAuthTries (sshd_config(5), 6 by default) is not used up by whatever else the agent holds.
+"""Which keys are offered to a server, and in which order.
+
+The configured ones come first, so that a server's MaxAuthTries (sshd_config(5), 6 by default) is not
+used up by whatever else the agent holds.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from tunnels.ssh.destination import Destination
 
@@ -40,19 +41,17 @@ def user_timeout(destination: Destination) -> float:
 
 def connect_options(
     destination: Destination, *, host_key_algorithms: Sequence[str], aes: bool
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """The keyword arguments of ``asyncssh.connect`` that describe one hop.
 
-    What has to be made for each attempt (the socket, the keys, the client object) is not among them.
+    What has to be made for each attempt (the socket, the keys, the client object, and ``known_hosts``,
+    which must never be left out) is not among them.
     """
-    options: dict[str, object] = {
+    options: dict[str, Any] = {
         "host": destination.hostname,
         "port": destination.port,
         "username": destination.user,
         "config": None,
-        # Every key comes to our own check (ssh.host_keys): empty lists trust nothing by themselves.
-        # Never None, which would accept whatever the server shows.
-        "known_hosts": ([], [], []),
         "server_host_key_algs": list(host_key_algorithms),
         "x509_trusted_certs": None,
         "agent_path": None,  # the agent's keys are among client_keys, in our order

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from types import TracebackType
+from typing import Self
 
 #: Seconds within which changes are told together: a tunnel coming up changes several times at once.
 COALESCE = 0.05
@@ -32,7 +33,7 @@ class Watch:
         self._watchers = watchers
         self._event = asyncio.Event()
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> Self:
         self._watchers.add(self._event)
         return self
 

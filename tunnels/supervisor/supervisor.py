@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from tunnels.core.backoff import Random
-from tunnels.core.lifecycle import TunnelState
 from tunnels.core.profile import Profile
+from tunnels.core.state import TunnelState
 from tunnels.core.status import TunnelStatus
 from tunnels.errors import DaemonNotRunning
 from tunnels.supervisor.bus import Bus

@@ -14,10 +14,11 @@ from tunnels.core import lifecycle as lc
 from tunnels.core.address import Address
 from tunnels.core.backoff import Random
 from tunnels.core.forward import Forward, ForwardKind
-from tunnels.core.lifecycle import Lifecycle, TunnelState
+from tunnels.core.lifecycle import Lifecycle
 from tunnels.core.profile import Profile
 from tunnels.core.question import PersonNeeded, Question
-from tunnels.core.status import ForwardState, TunnelStatus
+from tunnels.core.state import ForwardState, TunnelState
+from tunnels.core.status import TunnelStatus
 from tunnels.errors import (
     ConnectionLost,
     DialError,
@@ -119,7 +120,7 @@ class Tunnel:
             host=self.profile.host,
             state=machine.state,
             since=self._since,
-            attempt=machine.attempt,
+            attempt=0 if machine.state is TunnelState.UP else machine.attempt,
             retry_at=None if retry_at is None else self._wall_clock() + retry_at - self._loop.time(),
             error=None if machine.error is None else machine.error.info,
             rtt_ms=None if self._connection is None else self._connection.rtt_ms,

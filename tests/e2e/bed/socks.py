@@ -18,7 +18,7 @@ COMMAND_NOT_SUPPORTED = 0x07
 SOCKS4_GRANTED, SOCKS4_REJECTED = 0x5A, 0x5B
 
 
-class SocksRefused(Exception):  # noqa: N818
+class SocksRefused(Exception):
     """The proxy answered that it will not, or cannot."""
 
     def __init__(self, code: int) -> None:

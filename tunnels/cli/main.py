@@ -1,0 +1,23 @@
+"""The ``tunnels`` command: its beginning, before anything slow is imported."""
+
+from __future__ import annotations
+
+import sys
+
+#: What prompts, status bars and scripts ask many times a minute: run without typer, which costs as much
+#: again as everything else that they need.
+_QUICK = {("status",): False, ("status", "--json"): True}
+
+
+def main() -> None:
+    """Run a command line."""
+    as_json = _QUICK.get(tuple(sys.argv[1:]))
+    if as_json is not None:
+        from tunnels.cli.glance import show  # noqa: PLC0415
+        from tunnels.cli.run import verb  # noqa: PLC0415
+
+        verb(show)([], as_json=as_json)
+    else:
+        from tunnels.cli.app import app  # noqa: PLC0415
+
+        app(prog_name="tunnels")

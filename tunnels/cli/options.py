@@ -1,0 +1,49 @@
+"""The options and arguments that verbs share, and their completion."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tunnels.cli.run import config_path
+from tunnels.client import Client
+from tunnels.errors import TunnelsError
+
+
+def complete_profile(incomplete: str) -> list[str]:
+    """Names of the profile file, for the shell."""
+    from tunnels import profiles  # noqa: PLC0415 - 15 ms that most verbs do without
+
+    try:
+        names = profiles.load(config_path()).profiles
+    except TunnelsError:
+        return []
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def complete_running(incomplete: str) -> list[str]:
+    """Names of the tunnels that run, for the shell."""
+    try:
+        with Client.connect() as client:
+            return [tunnel.name for tunnel in client.status().tunnels if tunnel.name.startswith(incomplete)]
+    except TunnelsError:
+        return []
+
+
+ConfigOption = Annotated[
+    str | None, typer.Option("--config", metavar="FILE", help="The profile file (default: TUNNELS_CONFIG).")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, also on errors.")]
+TagOption = Annotated[
+    list[str] | None, typer.Option("--tag", "-t", metavar="TAG", help="Every profile with this tag.")
+]
+AllOption = Annotated[bool, typer.Option("--all", "-a", help="Every profile.")]
+ProfileNames = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="NAME...", help="Names of profiles, or globs.", autocompletion=complete_profile),
+]
+RunningNames = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="NAME...", help="Names of tunnels, or globs.", autocompletion=complete_running),
+]
