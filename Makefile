@@ -38,3 +38,7 @@ test-compose: $(STAMP)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+# Figures beside ssh and autossh, where they are installed. `make bench WHAT=startup` for one of them.
+bench: $(STAMP)
+	$(BIN)/python -m bench $(WHAT)

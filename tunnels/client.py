@@ -13,7 +13,7 @@ from typing import Self, cast
 
 from tunnels import control_socket, paths
 from tunnels.core import protocol
-from tunnels.core.framing import FrameReader, encode
+from tunnels.core.framing import MAX_REPLY_BYTES, FrameReader, encode
 from tunnels.core.protocol import Command, Hello
 from tunnels.core.status import Json, Snapshot
 from tunnels.errors import ControlError, ProtocolViolation
@@ -27,7 +27,7 @@ class Client:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._reader = FrameReader()
+        self._reader = FrameReader(limit=MAX_REPLY_BYTES)
         self._frames: list[dict[str, object]] = []
         self._next_id = 1
         self.hello = Hello.from_json(self._receive())

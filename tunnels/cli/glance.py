@@ -54,7 +54,7 @@ def _show(snapshot: Snapshot, wanted: list[str], *, as_json: bool) -> int:
     if as_json:
         output.print_json(picked.to_json())
     elif picked.tunnels:
-        output.out().print(render.snapshot_view(picked, time.time()))
+        output.print_lines(render.snapshot_lines(picked, time.time()))
     else:
         what = f"{', '.join(wanted)}: not running" if wanted else "no tunnel is running"
         output.note(f"{what}; `tunnels list` shows the profiles, `tunnels up NAME` starts one")

@@ -35,23 +35,19 @@ def list_profiles(config: ConfigOption = None, as_json: JsonOption = False) -> i
     if not found:
         output.note(f"no profile in {file.path} yet; `tunnels edit` opens it")
         return 0
-    from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    table = Table(box=None, pad_edge=False, show_header=True, header_style="dim")
-    for column in ("", "NAME", "HOST", "FORWARDS", "TAGS", "DESCRIPTION"):
-        table.add_column(column, overflow="fold")
+    name_width = max(len(profile.name) for profile in found)
     for profile in found:
         mark, colour = render.MARKS[states.get(profile.name, TunnelState.STOPPED)]
-        table.add_row(
-            Text(mark, colour),
-            Text(profile.name, "bold"),
-            Text(profile.host),
-            Text("\n".join(flag(forward) for forward in profile.forwards)),
-            Text(" ".join(profile.tags), "dim"),
-            Text(profile.description, "dim"),
-        )
-    output.out().print(table)
+        head = Text.assemble((mark, colour), " ", (profile.name.ljust(name_width), "bold"), "  ", profile.host)
+        facts = [*(f"#{tag}" for tag in profile.tags), *([profile.description] if profile.description else [])]
+        if profile.autostart:
+            facts.append("starts with the daemon")
+        head.append("".join(f" · {fact}" for fact in facts), "dim")
+        output.out().print(head)
+        for forward in profile.forwards:
+            output.out().print(Text.assemble("    ", flag(forward), (f"  {forward.name}" if forward.name else "", "dim")))
     return 0
 
 

@@ -11,7 +11,10 @@ from tunnels.core.status import JSON_VERSION, Json, error_to_json
 from tunnels.errors import TunnelsError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from rich.console import Console
+    from rich.text import Text
 
 
 @cache
@@ -28,6 +31,14 @@ def err() -> Console:
     from rich.console import Console  # noqa: PLC0415
 
     return Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+
+
+def print_lines(lines: Iterable[Text]) -> None:
+    """Lines of a result: folded to the width of a terminal, and one line each where a program reads."""
+    from tunnels.cli.render import hanging  # noqa: PLC0415
+
+    for line in lines:
+        out().print(hanging(line) if out().is_terminal else line)
 
 
 def print_json(document: Json) -> None:

@@ -10,6 +10,7 @@ from tunnels.core.status import ForwardStatus, Snapshot, TunnelStatus
 
 if TYPE_CHECKING:
     from rich.console import Group
+    from rich.padding import Padding
     from rich.text import Text
 
 #: A mark and a colour for each state; the mark alone must do where there is no colour.
@@ -26,10 +27,8 @@ MARKS: dict[TunnelState, tuple[str, str]] = {
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
-def snapshot_view(snapshot: Snapshot, now: float) -> Group:
+def snapshot_lines(snapshot: Snapshot, now: float) -> list[Text]:
     """Everything that ``status`` shows."""
-    from rich.console import Group  # noqa: PLC0415
-
     lines: list[Text] = []
     name_width = max((len(tunnel.name) for tunnel in snapshot.tunnels), default=0)
     for tunnel in snapshot.tunnels:
@@ -38,7 +37,15 @@ def snapshot_view(snapshot: Snapshot, now: float) -> Group:
         lines += _warning(
             "the profile file has a problem; what runs goes on as it is:", snapshot.daemon.config_error
         )
-    return Group(*lines)
+    return lines
+
+
+def hanging(line: Text) -> Padding:
+    """A line whose continuation, on a narrow terminal, stays below its indented beginning."""
+    from rich.padding import Padding  # noqa: PLC0415
+
+    indent = len(line.plain) - len(line.plain.lstrip(" "))
+    return Padding(line[indent:], (0, 0, 0, indent), expand=False)
 
 
 def tunnel_lines(tunnel: TunnelStatus, now: float, *, name_width: int = 0) -> list[Text]:
@@ -157,5 +164,5 @@ def live_view(snapshot: Snapshot, now: float) -> Group:
         f"  {up} of {len(snapshot.tunnels)} up",
         ("  ·  Ctrl-C ends this view, not the tunnels", "dim"),
     )
-    body = snapshot_view(snapshot, now) if snapshot.tunnels else Text("no tunnel is running", "dim")
-    return Group(head, Text(""), body)
+    body = snapshot_lines(snapshot, now) if snapshot.tunnels else [Text("no tunnel is running", "dim")]
+    return Group(head, Text(""), *map(hanging, body))

@@ -97,6 +97,7 @@ class _Waiting:
         self._timeout = timeout
         self._as_json = as_json
         self._reported: set[str] = set()
+        self._answered: set[str] = set()
         self._errors: list[TunnelsError] = []
 
     def run(self) -> int:
@@ -147,8 +148,7 @@ class _Waiting:
         if self._as_json:
             return
         with say.paused():
-            for line in render.tunnel_lines(tunnel._replace(error=None), time.time()):
-                output.out().print(line)
+            output.print_lines(render.tunnel_lines(tunnel._replace(error=None), time.time()))
 
     def _report_failed(self, tunnel: TunnelStatus, say: _Say) -> None:
         self._reported.add(tunnel.name)
@@ -161,7 +161,7 @@ class _Waiting:
 
     def _ask(self, tunnel: TunnelStatus, say: _Say) -> None:
         question = tunnel.question
-        if question is None:
+        if question is None or question.id in self._answered:  # snapshots that were sent while we asked
             return
         if not output.interactive() or self._as_json:
             self._reported.add(tunnel.name)
@@ -176,6 +176,7 @@ class _Waiting:
             answer = output.err().input(f"{question.prompt} ", password=question.secret, markup=False)
             try:
                 client.answer(tunnel.name, question.id, answer)
+                self._answered.add(question.id)
             except UsageError as error:
                 output.show_error(error)  # asked again with the next snapshot
             except TunnelsError as error:  # the person said no: there is nothing left to wait for

@@ -1,6 +1,7 @@
 r"""Frames of the control protocol, version 1: one JSON object a line.
 
-A frame is a JSON object (RFC 8259) in UTF-8, ended by ``\\n``, and at most :data:`MAX_FRAME_BYTES` long.
+A frame is a JSON object (RFC 8259) in UTF-8, ended by ``\\n``, and at most
+:data:`MAX_FRAME_BYTES` long, or :data:`MAX_REPLY_BYTES` if it is an answer of the daemon.
 JSON escapes line breaks within strings, so the first ``\\n`` is always the end, and a person can talk to
 the daemon with ``socat``. This module cuts bytes into objects and knows nothing of what they mean.
 
@@ -20,8 +21,12 @@ from tunnels.errors import InternalError, ProtocolViolation
 #: Largest frame in bytes, with its ``\n``: room for any message that makes sense, and bounded memory.
 MAX_FRAME_BYTES = 1024 * 1024
 
+#: Bytes of an answer, which the daemon makes itself: a status of a tunnel is about 1 kB, and there may be
+#: thousands of them.
+MAX_REPLY_BYTES = 64 * 1024 * 1024
 
-def encode(message: Mapping[str, object]) -> bytes:
+
+def encode(message: Mapping[str, object], *, limit: int = MAX_FRAME_BYTES) -> bytes:
     """Return the frame of ``message``.
 
     The frame is ASCII: other characters are escaped, and so survive where they are not proper Unicode, as
@@ -29,7 +34,7 @@ def encode(message: Mapping[str, object]) -> bytes:
 
     Raises:
         InternalError: it holds something that JSON does not (a foreign type, NaN, a cycle), or its frame
-            would be larger than :data:`MAX_FRAME_BYTES`; the other side would refuse it.
+            would be larger than ``limit`` bytes; the other side would refuse it.
 
     """
     try:
@@ -37,9 +42,9 @@ def encode(message: Mapping[str, object]) -> bytes:
     except (TypeError, ValueError, RecursionError) as exc:
         raise InternalError(f"a control message cannot be written as JSON: {exc}") from exc
     frame = text.encode("ascii") + b"\n"
-    if len(frame) > MAX_FRAME_BYTES:
+    if len(frame) > limit:
         raise InternalError(
-            f"a control message of {len(frame)} bytes is over the {MAX_FRAME_BYTES} of a frame"
+            f"a control message of {len(frame)} bytes is over the {limit} of a frame"
         )
     return frame
 
@@ -50,9 +55,10 @@ class FrameReader:
     It holds at most one unfinished frame and the chunk that was fed last.
     """
 
-    __slots__ = ("_broken", "_buffer", "_searched")
+    __slots__ = ("_broken", "_buffer", "_limit", "_searched")
 
-    def __init__(self) -> None:
+    def __init__(self, *, limit: int = MAX_FRAME_BYTES) -> None:
+        self._limit = limit
         self._buffer = bytearray()
         self._searched = 0  # no end of a frame before this index: a byte is looked at once
         self._broken: str | None = None
@@ -73,7 +79,7 @@ class FrameReader:
         one chunk. What an iteration that is given up leaves behind comes with the next one.
 
         Raises:
-            ProtocolViolation: from the iteration: a frame is longer than :data:`MAX_FRAME_BYTES`, finished
+            ProtocolViolation: from the iteration: a frame is longer than ``limit`` bytes, finished
                 or not, or is not UTF-8, not JSON, or not an object. Every later iteration raises it again.
 
         """
@@ -85,11 +91,11 @@ class FrameReader:
         if self._broken is not None:
             raise ProtocolViolation(self._broken)
         while True:
-            end = self._buffer.find(b"\n", self._searched, MAX_FRAME_BYTES)
+            end = self._buffer.find(b"\n", self._searched, self._limit)
             if end < 0:
                 self._searched = len(self._buffer)
-                if self._searched >= MAX_FRAME_BYTES:
-                    self._break(f"a frame is longer than {MAX_FRAME_BYTES} bytes")
+                if self._searched >= self._limit:
+                    self._break(f"a frame is longer than {self._limit} bytes")
                 return
             line = self._buffer[:end]
             del self._buffer[: end + 1]  # cheap: a bytearray moves its start, not its content

@@ -9,7 +9,7 @@ import socket
 
 from tunnels import __version__, control_socket
 from tunnels.core import protocol
-from tunnels.core.framing import FrameReader, encode
+from tunnels.core.framing import MAX_REPLY_BYTES, FrameReader, encode
 from tunnels.core.status import Json
 from tunnels.daemon.handlers import Handlers
 from tunnels.errors import InternalError, ProtocolViolation, TunnelsError
@@ -111,5 +111,5 @@ class ControlServer:
 
 
 async def _send(writer: asyncio.StreamWriter, frame: Json) -> None:
-    writer.write(encode(frame))
+    writer.write(encode(frame, limit=MAX_REPLY_BYTES))
     await writer.drain()

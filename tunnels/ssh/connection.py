@@ -188,7 +188,7 @@ class SshConnection:
         if client.lost:  # between the login and now
             asyncio.get_running_loop().call_soon(self._lost, client.lost[0])
         else:
-            self._scope.spawn(self._round_trip.measure(), name="round trip")
+            self._scope.spawn(self._round_trip.measure_first(), name="round trip")
 
     def __repr__(self) -> str:
         return f"<SshConnection: {len(self._ends)} channels>"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import time
 from typing import Any
 
 import asyncssh
@@ -22,12 +22,21 @@ class RoundTrip:
         if self._ask is not None:
             conn._make_keepalive_request = self.measure  # type: ignore[method-assign]  # noqa: SLF001
 
+    async def measure_first(self) -> None:
+        """Measure a fresh connection. The first answer may wait 40 ms for an acknowledgement of ours.
+
+        sshd sends what it has to say after the login in small packets, with Nagle's algorithm on
+        (RFC 896); while one is not acknowledged, the answer to a keepalive stays with it.
+        """
+        if self._ask is not None:
+            await self._ask()
+            await self.measure()
+
     async def measure(self) -> None:
         """Send a keepalive and time its answer."""
         if self._ask is None:
             return
-        loop = asyncio.get_running_loop()
-        started = loop.time()
+        started = time.perf_counter()  # not loop.time(), which uvloop keeps in whole milliseconds
         await self._ask()
         if not self._conn.is_closed():  # a connection that ends answers everything at once
-            self.milliseconds = round((loop.time() - started) * 1000, 2)
+            self.milliseconds = round((time.perf_counter() - started) * 1000, 2)
