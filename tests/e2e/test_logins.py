@@ -39,14 +39,14 @@ def test_a_refused_login_fails_and_is_not_tried_again_and_again(
     port = free_port()
     login = {**site.login(), "identity_file": str(tmp_path / "unknown")}
     tunnels.write(work={**login, "local": [f"{port}:{site.far.echo}"]})
-    before = site.log.count("Connection from")
+    before = site.connections
     result = tunnels.up("work", expect=NOT_AS_ASKED)
     assert site.user in result.words
     tunnel = tunnels.tunnel("work")
     assert (tunnel["state"], tunnel["error"]["code"]) == ("failed", "login-refused")
     assert not in_use(port)
     for_seconds(3)
-    assert site.log.count("Connection from") - before == 1
+    assert site.connections - before == 1
 
 
 @pytest.mark.loopback_site

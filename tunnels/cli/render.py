@@ -74,7 +74,7 @@ def _facts(tunnel: TunnelStatus, now: float) -> Iterable[str]:
         if tunnel.reconnects:
             yield plural(tunnel.reconnects, "reconnect")
         if tunnel.error is not None:
-            yield f"last drop: {tunnel.error.message}"
+            yield f"last error: {tunnel.error.message}"
     elif tunnel.retry_at is not None:
         yield f"attempt {tunnel.attempt + 1} in {duration(max(0.0, tunnel.retry_at - now))}"
     elif tunnel.state is TunnelState.CONNECTING and tunnel.attempt > 1:

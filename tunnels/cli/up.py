@@ -148,7 +148,10 @@ class _Waiting:
         if self._as_json:
             return
         with say.paused():
-            output.print_lines(render.tunnel_lines(tunnel._replace(error=None), time.time()))
+            # What failed is an error, and comes after all results.
+            working = tuple(forward for forward in tunnel.forwards if forward not in failed)
+            shown = tunnel._replace(error=None, forwards=working)
+            output.print_lines(render.tunnel_lines(shown, time.time()))
 
     def _report_failed(self, tunnel: TunnelStatus, say: _Say) -> None:
         self._reported.add(tunnel.name)

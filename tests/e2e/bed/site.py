@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -121,6 +122,14 @@ class Site(abc.ABC):
     def log(self) -> str:
         """What the SSH server has said so far."""
 
+    #: Who connects to the server without being a client of ours: nobody.
+    _probes = "(?!)"
+
+    @property
+    def connections(self) -> int:
+        """How many have connected to the SSH server so far."""
+        return len(re.findall(rf"^Connection from (?!{self._probes})", self.log, re.MULTILINE))
+
     def close(self) -> None:
         """Stop everything."""
         self._open.close()
@@ -177,6 +186,7 @@ class ComposeSite(Site):
 
     PORT = 2222
     USER = "tunnel"
+    _probes = r"127\.0\.0\.1 "  # the health check, from within the container
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
