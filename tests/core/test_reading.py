@@ -14,6 +14,7 @@ from tunnels.core.reading import (
     describe,
     dotted,
     duration,
+    file_paths,
     flag,
     integer,
     likely,
@@ -21,8 +22,11 @@ from tunnels.core.reading import (
     read_keys,
     table,
     text,
-    texts,
 )
+
+
+def texts(example: str) -> Reader:
+    return many(lambda value: text(value, example))
 
 
 def noted(reader: Reader, value: Any) -> list[str]:
@@ -132,6 +136,22 @@ def test_true_is_no_integer_and_1_is_not_true() -> None:
     assert noted(flag("x = true"), 1) == [
         "key: expected true or false, found the integer 1 (for example x = true)"
     ]
+
+
+def test_a_path_says_where_it_begins_because_the_daemon_runs_elsewhere() -> None:
+    reader = file_paths('identity_file = "~/.ssh/id"')
+
+    assert reader(["/etc/key", "~/.ssh/id"], (), Notes()) == ("/etc/key", "~/.ssh/id")
+    assert noted(reader, "id") == [
+        'key: "id" does not begin with / or ~/ (for example identity_file = "~/.ssh/id")'
+    ]
+    assert noted(reader, "none") == [
+        'key: "none" does not begin with / or ~/ (for example identity_file = "~/.ssh/id")'
+    ]
+
+
+def test_none_may_stand_for_no_file() -> None:
+    assert file_paths("x", none=True)("none", (), Notes()) == ("none",)
 
 
 def test_control_characters_never_reach_a_terminal() -> None:

@@ -43,9 +43,7 @@ def encode(message: Mapping[str, object], *, limit: int = MAX_FRAME_BYTES) -> by
         raise InternalError(f"a control message cannot be written as JSON: {exc}") from exc
     frame = text.encode("ascii") + b"\n"
     if len(frame) > limit:
-        raise InternalError(
-            f"a control message of {len(frame)} bytes is over the {limit} of a frame"
-        )
+        raise InternalError(f"a control message of {len(frame)} bytes is over the {limit} of a frame")
     return frame
 
 

@@ -197,9 +197,24 @@ def text(value: Any, example: str, *, several_lines: bool = False) -> str:
     return value
 
 
-def texts(example: str) -> Reader:
-    """Read one text or a list of them."""
-    return many(lambda value: text(value, example))
+def file_path(value: Any, example: str, *, none: bool = False) -> str:
+    """Check the path of a file; with ``none``, that word may stand for no file.
+
+    It has to say where it begins: the daemon does not run in the folder where the command was typed.
+
+    Raises:
+        UsageError: it is something else.
+
+    """
+    path = text(value, example)
+    if not path.startswith(("/", "~/")) and not (none and path.strip().lower() == "none"):
+        raise UsageError(f"{quoted(path)} does not begin with / or ~/", hint=f"for example {example}")
+    return path
+
+
+def file_paths(example: str, *, none: bool = False) -> Reader:
+    """Read the path of a file or a list of them."""
+    return many(lambda value: file_path(value, example, none=none))
 
 
 def command(example: str) -> Reader:
