@@ -40,14 +40,20 @@ def list_profiles(config: ConfigOption = None, as_json: JsonOption = False) -> i
     name_width = max(len(profile.name) for profile in found)
     for profile in found:
         mark, colour = render.MARKS[states.get(profile.name, TunnelState.STOPPED)]
-        head = Text.assemble((mark, colour), " ", (profile.name.ljust(name_width), "bold"), "  ", profile.host)
-        facts = [*(f"#{tag}" for tag in profile.tags), *([profile.description] if profile.description else [])]
+        head = Text.assemble(
+            (mark, colour), " ", (profile.name.ljust(name_width), "bold"), "  ", profile.host
+        )
+        facts = [
+            *(f"#{tag}" for tag in profile.tags),
+            *([profile.description] if profile.description else []),
+        ]
         if profile.autostart:
             facts.append("starts with the daemon")
         head.append("".join(f" · {fact}" for fact in facts), "dim")
         output.out().print(head)
         for forward in profile.forwards:
-            output.out().print(Text.assemble("    ", flag(forward), (f"  {forward.name}" if forward.name else "", "dim")))
+            name = f"  {forward.name}" if forward.name else ""
+            output.out().print(Text.assemble("    ", flag(forward), (name, "dim")))
     return 0
 
 
