@@ -119,21 +119,12 @@ class Closed:
     """All that `CloseAll` began has ended."""
 
 
+# fmt: off
 Event = (
-    Start
-    | Stop
-    | Connected
-    | Ready
-    | ForwardsRefused
-    | ConnectFailed
-    | InputNeeded
-    | Answered
-    | ConnectionLost
-    | RetryDue
-    | Settled
-    | ClientWaiting
-    | Closed
+    Start | Stop | Connected | Ready | ForwardsRefused | ConnectFailed | InputNeeded | Answered
+    | ConnectionLost | RetryDue | Settled | ClientWaiting | Closed
 )
+# fmt: on
 
 # --- actions: what the shell must do --------------------------------------------------------------
 
