@@ -51,7 +51,7 @@ def test_what_is_not_written_is_left_to_ssh_config_or_the_default() -> None:
         ("user", "me", "me"),
         ("port", 22, 22),
         ("identity_file", "~/.ssh/id", ("~/.ssh/id",)),
-        ("certificate_file", ["a", "b"], ("a", "b")),
+        ("certificate_file", ["/a", "~/b"], ("/a", "~/b")),
         ("known_hosts", ["a, b"], ("a, b",)),
         ("jump", "gate,me@bastion:2222", ("gate", "me@bastion:2222")),
         ("jump", ["gate", "ssh://bastion"], ("gate", "ssh://bastion")),
