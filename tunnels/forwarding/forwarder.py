@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 
 from tunnels.core.address import TcpAddress, UnixAddress, describe_connect, describe_listen
 from tunnels.core.forward import Forward, ForwardKind
 from tunnels.core.state import ForwardState
 from tunnels.core.status import ForwardStatus
-from tunnels.errors import TunnelsError
+from tunnels.errors import InternalError, TunnelsError
 from tunnels.forwarding.relay import Counters, SocketEnd
+
+_log = logging.getLogger("tunnels")
 
 
 class Forwarder:
@@ -31,6 +34,11 @@ class Forwarder:
         self.state = state
         self.error = error
         self._on_change()
+
+    def _fail_with_bug(self, exc: Exception) -> None:
+        _log.error("%s ended with a bug", self.forward, exc_info=exc)
+        error = InternalError(f"{type(exc).__name__}: {exc}", hint="`tunnels logs` has the details")
+        self._become(ForwardState.FAILED, error)
 
     def _add(self, end: SocketEnd, opening: asyncio.Task[None] | None) -> None:
         """Own an end until it is lost."""

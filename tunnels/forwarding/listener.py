@@ -47,7 +47,13 @@ class Listener:
                 raise missing
             loop = asyncio.get_running_loop()
             for sock in sockets:
-                servers.append(await loop.create_server(factory, sock=sock, backlog=BACKLOG))  # noqa: PERF401
+                # In two steps: a server that is serving, and whose creation is then cancelled, would be lost
+                # and leave its socket's number in the event loop, where the next socket meets it.
+                servers.append(
+                    await loop.create_server(factory, sock=sock, backlog=BACKLOG, start_serving=False)
+                )
+            for server in servers:
+                await server.start_serving()
         except BaseException as exc:
             for server in servers:
                 server.close()
@@ -76,7 +82,7 @@ async def _resolve(address: TcpAddress) -> list[tuple[socket.AddressFamily, str]
         found = await asyncio.get_running_loop().getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
-    except socket.gaierror as exc:
+    except (socket.gaierror, UnicodeError) as exc:  # the latter: a name that no IDNA codec takes
         raise ListenError(
             f"cannot listen on {address}: {address.host} is not an address of this machine",
             hint="leave the bind address out to listen on loopback only",

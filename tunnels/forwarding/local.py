@@ -61,6 +61,9 @@ class ListeningForwarder(Forwarder):
             if changed or self.state is not ForwardState.FAILED:
                 self._become(ForwardState.FAILED, error)
             return False
+        except Exception as exc:  # noqa: BLE001 - a bug is the end of this forward, not of its siblings
+            self._fail_with_bug(exc)
+            return False
         self._listener = listener
         self._become(ForwardState.LISTENING)
         return True

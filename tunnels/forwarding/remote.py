@@ -60,6 +60,9 @@ class RemoteForwarder(Forwarder):
             if self.error is None or self.error.message != error.message:
                 self._become(ForwardState.FAILED, error)
             return False
+        except Exception as exc:  # noqa: BLE001 - a bug is the end of this forward, not of its siblings
+            self._fail_with_bug(exc)
+            return False
         self._listener = listener
         self._become(ForwardState.LISTENING)
         return True

@@ -117,9 +117,11 @@ class Supervisor:
 
     async def _remove(self, name: str) -> None:
         tunnel = self._tunnels[name]
-        await tunnel.stop()
-        del self._tunnels[name]
-        self.bus.changed()
+        try:
+            await tunnel.stop()
+        finally:  # also if whoever wanted it has gone: the tunnel goes on ending by itself
+            del self._tunnels[name]
+            self.bus.changed()
 
     async def down(self, names: Iterable[str]) -> tuple[str, ...]:
         """Take tunnels down; their ports are free when this returns. Returns those that were there."""
@@ -136,20 +138,25 @@ class Supervisor:
 
     async def restart(self, profiles: Iterable[Profile]) -> None:
         """Take tunnels down and bring them up again, with these profiles."""
-        await asyncio.gather(*(self._restart(profile) for profile in profiles))
+        wanted = list(profiles)
+        # All go down before one comes up: a port may have moved from one of them to another.
+        await asyncio.gather(*(self._down(profile.name) for profile in wanted))
+        await asyncio.gather(*(self._add_unless_there(profile) for profile in wanted))
         self._desired_changed()
 
-    async def _restart(self, profile: Profile) -> None:
+    async def _add_unless_there(self, profile: Profile) -> None:
         async with self._locks[profile.name]:
-            if profile.name in self._tunnels:
-                await self._remove(profile.name)
-            self._add(profile)
+            if profile.name not in self._tunnels:
+                self._add(profile)
 
     async def reload(self, wanted: Mapping[str, Profile]) -> ReloadPlan:
         """Apply a changed profile file to the tunnels that run; says what was touched."""
         plan = plan_reload([tunnel.profile for tunnel in self._tunnels.values()], wanted)
-        await self.restart(wanted[name] for name in plan.restart)
-        await self.down(plan.stop)
+        gone = await asyncio.gather(*(self._down(name) for name in (*plan.stop, *plan.restart)))
+        # A tunnel that somebody else has taken down in the meantime stays down.
+        restart = tuple(name for name in plan.restart if name in gone)
+        await asyncio.gather(*(self._add_unless_there(wanted[name]) for name in restart))
+        self._desired_changed()
         return plan
 
     def answer(self, name: str, question_id: str, answer: str) -> None:

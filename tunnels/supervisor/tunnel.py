@@ -23,6 +23,7 @@ from tunnels.errors import (
     ConnectionLost,
     DialError,
     ErrorInfo,
+    HostUnreachable,
     InternalError,
     ListenError,
     TunnelsError,
@@ -35,6 +36,9 @@ from tunnels.forwarding.local import ListeningForwarder, LocalForwarder
 from tunnels.forwarding.remote import RemoteForwarder
 from tunnels.supervisor.connector import Connection, Connector
 from tunnels.tasks import TaskScope
+
+#: Seconds for a connection to close; `ssh.connection` allows itself less, and another connector may hang.
+CLOSE_TIMEOUT = 6.0
 
 
 class TunnelLog(logging.LoggerAdapter[logging.Logger]):
@@ -102,7 +106,7 @@ class Tunnel:
 
     def answer(self, question_id: str, answer: str) -> None:
         """Take a person's answer. Raises UsageError where nothing, or something else, was asked."""
-        person = self._person
+        person = self._person if self.state is TunnelState.NEEDS_INPUT else None
         if person is None or person.question.id != question_id:
             raise UsageError(
                 f"{self.profile.name} no longer waits for this answer", hint="look at `tunnels status`"
@@ -240,6 +244,10 @@ class Tunnel:
         except TunnelsError as error:
             self._attempt_failed(me, error)
             return
+        except asyncio.CancelledError:
+            # We cancel an attempt only after letting go of it; this one was broken off from within.
+            self._attempt_failed(me, HostUnreachable("the attempt was broken off"))
+            raise
         except Exception as exc:  # noqa: BLE001 - a bug in connecting must not leave the tunnel hanging
             self._log.error("connecting ended with a bug", exc_info=exc)
             self._attempt_failed(
@@ -338,7 +346,8 @@ class Tunnel:
         assert connection is not None
         self._door.admit(connection)
         if self._binding is not None:
-            await self._binding
+            # Not awaited itself: the end of this connection must not be the end of the binding.
+            await asyncio.wait([self._binding])
         await asyncio.gather(*(forwarder.open(connection) for forwarder in self._remote))
         self._log_failed(self._remote)
         self._opening = None
@@ -366,7 +375,12 @@ class Tunnel:
             for forwarder in self._remote:
                 forwarder.reset_clients()
             if connection is not None:
-                await connection.aclose()
+                async with asyncio.timeout(CLOSE_TIMEOUT):
+                    await connection.aclose()
+        except TimeoutError:
+            self._log.error("the connection did not close within %g s", CLOSE_TIMEOUT)
+        except Exception as exc:  # noqa: BLE001 - whatever goes wrong here, the tunnel ends
+            self._log.error("closing ended with a bug", exc_info=exc)
         finally:
             # A scope is closed once; what the tunnel does after the next start gets a new one.
             await self._scope.aclose()
