@@ -56,11 +56,14 @@ class Client:
 
     def up(self, names: list[str], config: str) -> dict[str, str]:
         """Start tunnels; says for each whether it was ``started``, ``already`` up, or ``changed`` meanwhile."""
-        return cast("dict[str, str]", self._request(protocol.Up(names, config))["tunnels"])
+        found = self._request(protocol.Up(names, config)).get("tunnels")
+        if not isinstance(found, dict):
+            raise _nonsense()
+        return cast("dict[str, str]", found)
 
     def down(self, names: list[str]) -> list[str]:
         """Stop tunnels; returns those that were there."""
-        return cast("list[str]", self._request(protocol.Down(names))["stopped"])
+        return _names(self._request(protocol.Down(names)), "stopped")
 
     def restart(self, names: list[str], config: str) -> None:
         """Stop tunnels and start them again."""
@@ -68,7 +71,8 @@ class Client:
 
     def reload(self) -> dict[str, list[str]]:
         """Apply the changed file; the names that were ``restart``ed, ``stop``ped and ``keep`` running."""
-        return cast("dict[str, list[str]]", self._request(protocol.Reload()))
+        plan = self._request(protocol.Reload())
+        return {what: _names(plan, what) for what in ("restart", "stop", "keep")}
 
     def status(self) -> Snapshot:
         """Everything, now."""
@@ -85,7 +89,7 @@ class Client:
 
     def shutdown(self) -> list[str]:
         """End the daemon; returns the tunnels that come back with the next one."""
-        return cast("list[str]", self._request(protocol.Shutdown())["tunnels"])
+        return _names(self._request(protocol.Shutdown()), "tunnels")
 
     def _request(self, command: Command) -> Json:
         for value in self._stream(command):
@@ -118,6 +122,17 @@ class Client:
                 raise _gone(None)
             self._frames.extend(self._reader.feed(data))
         return self._frames.pop(0)
+
+
+def _names(reply: Json, member: str) -> list[str]:
+    found = reply.get(member)
+    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+        raise _nonsense()
+    return found
+
+
+def _nonsense() -> ProtocolViolation:
+    return ProtocolViolation("the daemon sent an answer that makes no sense")
 
 
 def _gone(exc: OSError | None) -> ControlError:

@@ -65,9 +65,13 @@ def connect(path: Path, *, timeout: float) -> socket.socket:
     Raises DaemonNotRunning where there is none, and ControlError where what listens is not ours.
     """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    sock.settimeout(timeout)
     try:
+        # A blocking connect with a limit of its own: a socket with a Python timeout does not block, and is
+        # refused at once while the daemon has more command lines to accept than its queue is long.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(timeout))
         sock.connect(str(path))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(0))
+        sock.settimeout(timeout)
         uid = peer_uid(sock)
         if uid != os.getuid():
             raise ControlError(
@@ -85,6 +89,11 @@ def connect(path: Path, *, timeout: float) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def _timeval(seconds: float) -> bytes:
+    whole = int(seconds)
+    return struct.pack("ll", whole, int((seconds - whole) * 1_000_000))
 
 
 def peer_uid(sock: socket.socket) -> int:

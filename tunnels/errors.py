@@ -267,7 +267,8 @@ def _tree(root: type[TunnelsError]) -> dict[str, type[TunnelsError]]:
     """Every error class by its code."""
     found = {root.code: root}
     for child in root.__subclasses__():
-        found |= _tree(child)
+        # A refinement keeps the code of its parent, and on the other side of the wire the parent is enough.
+        found = _tree(child) | found
     return found
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from platformdirs import PlatformDirs
 
-from tunnels.errors import BadSetting
+from tunnels.errors import BadSetting, UsageError
 
 #: sun_path is 104 bytes on macOS and the BSDs, 108 on Linux (unix(7)); one is the final NUL.
 MAX_SOCKET_PATH = 103
@@ -28,8 +28,12 @@ def _dirs() -> PlatformDirs:
 def config_file(override: str | None = None) -> Path:
     """The profile file: what ``--config`` says, else ``TUNNELS_CONFIG``, else the usual place."""
     named = override or os.environ.get("TUNNELS_CONFIG")
-    path = Path(named).expanduser() if named else _dirs().user_config_path / "profiles.toml"
-    return path.absolute()
+    if not named:
+        return _dirs().user_config_path / "profiles.toml"
+    try:
+        return Path(named).expanduser().absolute()
+    except RuntimeError as exc:  # ~somebody
+        raise UsageError(f"{named}: there is no such user", hint="write the path from / on") from exc
 
 
 def runtime_dir() -> Path:

@@ -67,9 +67,12 @@ def start_daemon(config: Path) -> Client:
                 stdout=log_fd,
                 stderr=log_fd,
                 cwd="/",
+                env=_environment(),
                 start_new_session=True,
                 pass_fds=(writer,),
             )
+        except OSError as exc:
+            raise DaemonStartFailed(f"{sys.executable} cannot be run: {exc.strerror or exc}") from exc
         finally:
             os.close(log_fd)
             os.close(writer)
@@ -81,6 +84,15 @@ def start_daemon(config: Path) -> Client:
     if said == "busy":
         return _wait_for_other(deadline)
     raise DaemonStartFailed("the daemon did not start", hint=_last_words(log))
+
+
+def _environment() -> dict[str, str]:
+    """Our own, with folders that mean the same where the daemon runs, which is not here."""
+    environment = dict(os.environ)
+    for name in ("TUNNELS_RUNTIME_DIR", "TUNNELS_STATE_DIR"):
+        if environment.get(name):
+            environment[name] = str(Path(environment[name]).absolute())
+    return environment
 
 
 def _read_line(fd: int, deadline: float) -> str:

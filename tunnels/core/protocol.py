@@ -151,7 +151,10 @@ def failure(request_id: int | None, error: TunnelsError) -> Json:
 
 def parse_reply(frame: Mapping[str, object], request_id: int) -> tuple[Json, bool]:
     """The value of an answer, and whether it is the last one. Raises the error that the daemon sent."""
-    error = error_from_json(frame.get("error"))
+    try:
+        error = error_from_json(frame.get("error"))
+    except (KeyError, TypeError) as exc:
+        raise ProtocolViolation("the daemon sent an error that makes no sense") from exc
     if error is not None:
         raise from_info(error)
     if frame.get("id") != request_id:

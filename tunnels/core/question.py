@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tunnels.errors import TunnelsError
+from tunnels.errors import NeedsPerson, TunnelsError
 
 
 class Question(NamedTuple):
@@ -18,10 +18,8 @@ class Question(NamedTuple):
     secret: bool = False  #: the answer must not be shown while it is typed
 
 
-class PersonNeeded(TunnelsError):
+class PersonNeeded(NeedsPerson):
     """An attempt to connect is over, because a person must answer something before the next one."""
-
-    code = "needs-input"
 
     def __init__(self, error: TunnelsError, question: Question, take: Callable[[str], None]) -> None:
         super().__init__(error.message, hint=error.hint)

@@ -185,7 +185,7 @@ class Snapshot(NamedTuple):
                 DaemonStatus.from_json(cast("Json", daemon)) if isinstance(daemon, dict) else None,
                 tuple(TunnelStatus.from_json(item) for item in _objects(data, "tunnels")),
             )
-        except (KeyError, ValueError, TypeError) as exc:
+        except (KeyError, ValueError, TypeError, OverflowError) as exc:
             raise ProtocolViolation(f"the daemon sent a status that makes no sense: {exc}") from exc
 
 

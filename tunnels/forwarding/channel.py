@@ -12,7 +12,7 @@ from tunnels.errors import TunnelsError
 class LinkLost(TunnelsError):
     """The connection ended before the channel was open. Not the client's fault: it may wait for the next one."""
 
-    code = "connection-lost"
+    code = "link-lost"
     retryable = True
 
 

@@ -49,9 +49,8 @@ class Listener:
             for sock in sockets:
                 # In two steps: a server that is serving, and whose creation is then cancelled, would be lost
                 # and leave its socket's number in the event loop, where the next socket meets it.
-                servers.append(
-                    await loop.create_server(factory, sock=sock, backlog=BACKLOG, start_serving=False)
-                )
+                server = await loop.create_server(factory, sock=sock, backlog=BACKLOG, start_serving=False)
+                servers.append(server)
             for server in servers:
                 await server.start_serving()
         except BaseException as exc:
