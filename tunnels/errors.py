@@ -249,6 +249,7 @@ class VersionMismatch(ControlError):
 
     code = "version-mismatch"
     exit_code = 3
+    pid: int | None = None  #: of the daemon that speaks it
 
 
 class ProtocolViolation(ControlError):

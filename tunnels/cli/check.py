@@ -161,7 +161,7 @@ def _options(profile: Profile) -> list[str]:
     if profile.connect_timeout is not None:
         options.append(f"ConnectTimeout={profile.connect_timeout:.0f}")
     if profile.known_hosts:
-        options.append("UserKnownHostsFile=" + " ".join(profile.known_hosts))
+        options.append("UserKnownHostsFile=" + " ".join(map(_quoted, profile.known_hosts)))
     if profile.host_key_policy is not None:
         words = {
             HostKeyPolicy.STRICT: "yes",
@@ -170,9 +170,18 @@ def _options(profile: Profile) -> list[str]:
         }
         options.append(f"StrictHostKeyChecking={words[profile.host_key_policy]}")
     if profile.certificate_file:
-        options += [f"CertificateFile={file}" for file in profile.certificate_file]
+        options += [f"CertificateFile={_quoted(file)}" for file in profile.certificate_file]
+    if profile.jump == ():
+        options.append("ProxyJump=none")
+    if profile.compression is False:
+        options.append("Compression=no")
     if profile.proxy_command is not None:
         options.append(f"ProxyCommand={profile.proxy_command}")
     if profile.exit_on_forward_failure:
         options.append("ExitOnForwardFailure=yes")
     return options
+
+
+def _quoted(file: str) -> str:
+    """A file as ssh's own options want it: several stand in one line, with blanks between them."""
+    return f'"{file}"' if " " in file else file

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import time
 from typing import Annotated
 
 import typer
 
-from tunnels import control_socket, paths
+from tunnels import control_socket, desired_state, paths
 from tunnels.cli import output, render
 from tunnels.cli.options import ConfigOption, JsonOption
 from tunnels.cli.run import config_path, verb
 from tunnels.client import Client
 from tunnels.core.status import JSON_VERSION
-from tunnels.errors import ControlError
+from tunnels.errors import ControlError, DaemonNotRunning, VersionMismatch
 
 app = typer.Typer(
     help="The background process that keeps the tunnels.", no_args_is_help=True, rich_markup_mode=None
@@ -45,8 +48,7 @@ def stop(as_json: JsonOption = False) -> int:
 
     Example: tunnels daemon stop
     """
-    with Client.connect() as client:
-        names = client.shutdown()
+    names = _ask_to_end()
     _wait_until_gone()
     if as_json:
         output.print_json({"version": JSON_VERSION, "tunnels": list(names)})
@@ -80,6 +82,27 @@ def status(as_json: JsonOption = False) -> int:
     if daemon.config_error is not None:
         output.note(f"the profile file has a problem:\n{daemon.config_error}")
     return 0
+
+
+def _ask_to_end() -> list[str]:
+    """Ask over the control socket; a daemon that does not understand or answer is sent a SIGTERM, which says the same.
+
+    Returns the tunnels that come back, as far as they are known.
+    """
+    pid: int | None = None
+    try:
+        with Client.connect() as client:
+            pid = client.hello.pid
+            return client.shutdown()
+    except DaemonNotRunning:
+        raise
+    except ControlError as error:
+        pid = error.pid if isinstance(error, VersionMismatch) else pid
+        if pid is None:
+            raise
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    return list(desired_state.load(paths.state_file()).tunnels)
 
 
 def _wait_until_gone() -> None:

@@ -17,9 +17,12 @@ class LogLine(NamedTuple):
     message: str
 
     def __str__(self) -> str:
-        # A line of the log is one line, whatever a server or a file name has put into the message.
-        message = "".join(char if char.isprintable() else " " for char in self.message)
-        return f"{self.time} {self.level} {self.tunnel or NO_TUNNEL} {message}"
+        return f"{self.time} {self.level} {self.tunnel or NO_TUNNEL} {printable(self.message)}"
+
+
+def printable(text: str) -> str:
+    """Text that is one line and cannot command a terminal, whatever a server or a file name has put into it."""
+    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def parse(line: str) -> LogLine | None:

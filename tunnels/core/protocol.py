@@ -40,10 +40,12 @@ class Hello(NamedTuple):
         if frame.get("hello") != "tunnels" or not isinstance(version, str) or not isinstance(pid, int):
             raise ProtocolViolation("what answers at the control socket is not the tunnels daemon")
         if frame.get("protocol") != PROTOCOL:
-            raise VersionMismatch(
+            error = VersionMismatch(
                 f"the daemon (version {version}) speaks another control protocol",
                 hint="`tunnels daemon stop`, then try again: its tunnels come back",
             )
+            error.pid = pid
+            raise error
         return cls(version, pid)
 
 

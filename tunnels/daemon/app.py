@@ -68,9 +68,9 @@ async def _daemon(config_path: Path, ready: Callable[[str], None]) -> int:
 
     def save(tunnels: tuple[str, ...]) -> None:
         nonlocal names
-        names = tunnels
+        names = tuple(dict.fromkeys((*tunnels, *handlers.absent)))
         try:
-            desired_state.save(paths.state_file(), DesiredState(tunnels, running, str(config.path)))
+            desired_state.save(paths.state_file(), DesiredState(names, running, str(config.path)))
         except (OSError, TunnelsError) as exc:
             _log.error("what should be up could not be written down: %s", exc)
 
@@ -84,8 +84,7 @@ async def _daemon(config_path: Path, ready: Callable[[str], None]) -> int:
     scope = TaskScope("daemon")
     try:
         await handlers.take_up(names)
-        # Written down even if a profile is missing from the file for now: it may come back.
-        save(tuple(dict.fromkeys((*names, *supervisor.names))))
+        save(supervisor.names)
         await server.start()
         _on_signals(stop, lambda: scope.spawn(_reload(handlers.reload), name="reload"))
         gc.freeze()  # what start-up made lives for ever: the collector need not look at it again

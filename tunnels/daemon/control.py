@@ -30,7 +30,8 @@ class ControlServer:
     def __init__(self, sock: socket.socket, handlers: Handlers) -> None:
         self._sock = sock
         self._handlers = handlers
-        self._scope = TaskScope("control")
+        self._scope = TaskScope("control")  # one task for each command line that is connected
+        self._watches = TaskScope("watches")
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
@@ -42,6 +43,7 @@ class ControlServer:
         if self._server is not None:
             self._server.close()
         await self._scope.aclose()
+        await self._watches.aclose()
 
     def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         sock = writer.get_extra_info("socket")
@@ -81,9 +83,7 @@ class ControlServer:
         except (OSError, asyncio.CancelledError):
             raise
         except Exception as exc:  # noqa: BLE001 - the command line must hear of it, and the others go on
-            _log.exception("a command ended with a bug")
-            bug = InternalError(f"{type(exc).__name__}: {exc}", hint="`tunnels logs` has the details")
-            await _send(writer, protocol.failure(request_id, bug))
+            await _send(writer, protocol.failure(request_id, _bug(exc)))
 
     async def _watch(
         self,
@@ -93,7 +93,7 @@ class ControlServer:
         writer: asyncio.StreamWriter,
     ) -> None:
         """Send snapshots until the command line hangs up, which is how a watch ends."""
-        watching = self._scope.spawn(self._send_snapshots(request_id, command, writer), name="watch")
+        watching = self._watches.spawn(self._send_snapshots(request_id, command, writer), name="watch")
         try:
             while await reader.read(65536):
                 pass
@@ -108,6 +108,13 @@ class ControlServer:
                 await _send(writer, protocol.event(request_id, snapshot))
         except OSError:  # it has gone; the reader's side notices too
             pass
+        except Exception as exc:  # noqa: BLE001 - whoever watches must not wait for nothing
+            await _send(writer, protocol.failure(request_id, _bug(exc)))
+
+
+def _bug(exc: Exception) -> InternalError:
+    _log.error("a command ended with a bug", exc_info=exc)
+    return InternalError(f"{type(exc).__name__}: {exc}", hint="`tunnels logs` has the details")
 
 
 async def _send(writer: asyncio.StreamWriter, frame: Json) -> None:

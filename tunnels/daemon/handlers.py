@@ -14,6 +14,7 @@ from tunnels.core.protocol import Command
 from tunnels.core.status import DaemonStatus, Json, Snapshot
 from tunnels.daemon.config import Config
 from tunnels.errors import ProfileError, UsageError
+from tunnels.profiles import ProfileFile
 from tunnels.supervisor.supervisor import Supervisor
 
 _log = logging.getLogger("tunnels")
@@ -33,6 +34,12 @@ class Handlers:
         self._config = config
         self._started_at = started_at
         self._shutdown = shutdown
+        self._absent: tuple[str, ...] = ()  # should be up, but the file lacks them for now
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """What should be up and cannot be, because the profile file does not have it at the moment."""
+        return self._absent
 
     async def handle(self, command: Command) -> Json:
         """Do what a command says. Raises TunnelsError."""
@@ -40,6 +47,7 @@ class Handlers:
             case protocol.Up(names, config):
                 return await self._up(names, config)
             case protocol.Down(names):
+                self._absent = tuple(name for name in self._absent if name not in names)
                 return {"stopped": list(await self._supervisor.down(names))}
             case protocol.Restart(names, config):
                 self._use(config)
@@ -83,6 +91,7 @@ class Handlers:
         """Apply the changed file. Raises ProfileError, and then nothing has changed."""
         file = self._config.load()
         plan = await self._supervisor.reload(file.profiles)
+        await self._take_up_absent(file)
         _log.info(
             "reloaded: %d restarted, %d stopped, %d kept", len(plan.restart), len(plan.stop), len(plan.keep)
         )
@@ -90,21 +99,31 @@ class Handlers:
 
     async def take_up(self, names: tuple[str, ...]) -> None:
         """Start what should be up when the daemon starts: these, and what has ``autostart``."""
+        self._absent = names
         try:
             file = self._config.load()
         except ProfileError as error:
             _log.error("%s", error.message)
             return
-        missing = [name for name in names if name not in file.profiles]
-        for name in missing:
-            _log.warning("%s should be up, but is no longer in %s", name, self._config.path)
-        wanted = [p for p in file.profiles.values() if p.name in names or p.autostart]
+        wanted = [
+            profile for profile in file.profiles.values() if profile.autostart and profile.name not in names
+        ]
+        await self._take_up_absent(file)
         await asyncio.gather(*(self._supervisor.up(profile) for profile in wanted))
+        for name in self._absent:
+            _log.warning("%s should be up, but is not in %s", name, self._config.path)
+
+    async def _take_up_absent(self, file: ProfileFile) -> None:
+        """Start what should have been up all the time and is in the file again."""
+        found = [name for name in self._absent if name in file.profiles]
+        self._absent = tuple(name for name in self._absent if name not in file.profiles)
+        await asyncio.gather(*(self._supervisor.up(file.profiles[name]) for name in found))
 
     async def _up(self, names: list[str], config: str) -> Json:
         self._use(config)
         file = self._config.load()
         wanted = profiles.select(file, names)
+        await self._take_up_absent(file)
         found = await asyncio.gather(*(self._supervisor.up(profile) for profile in wanted))
         return {"tunnels": {profile.name: what.value for profile, what in zip(wanted, found, strict=True)}}
 
@@ -118,3 +137,4 @@ class Handlers:
                 hint="`tunnels daemon stop` first; or a second daemon: TUNNELS_RUNTIME_DIR, TUNNELS_STATE_DIR",
             )
         self._config.use(Path(config))
+        self._absent = ()

@@ -9,7 +9,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 from tunnels import paths
-from tunnels.core.logline import LogLine
+from tunnels.core.logline import LogLine, printable
 from tunnels.core.status import format_time
 
 #: Two files of this size are kept: months of a busy laptop.
@@ -26,7 +26,9 @@ class _LineFormatter(logging.Formatter):
             LogLine(format_time(record.created, precise=True), record.levelname, tunnel, record.getMessage())
         )
         if record.exc_info:
-            line += "".join(f"\n    {part}" for part in self.formatException(record.exc_info).splitlines())
+            line += "".join(
+                f"\n    {printable(part)}" for part in self.formatException(record.exc_info).splitlines()
+            )
         return line
 
 
