@@ -61,15 +61,22 @@ def _edited(copy: Path, path: Path) -> str | None:
     """What the person made of it; None if they gave up on a file with problems."""
     while True:
         _run_editor(copy)
-        text = copy.read_text("utf-8", "replace")
         try:
+            text = copy.read_text("utf-8")
             profiles.parse(text, str(path))
-        except ProfileError as error:
+        except FileNotFoundError as exc:
+            raise UsageError("the editor took the file away; nothing was changed") from exc
+        except (ProfileError, UnicodeDecodeError) as exc:
+            error = (
+                exc
+                if isinstance(exc, ProfileError)
+                else UsageError("that is not UTF-8, which TOML is written in")
+            )
             output.show_error(error)
             if not output.interactive():
                 return None
-            answer = output.err().input("Edit it again? (yes/no) ", markup=False).strip().lower()
-            if answer not in {"", "y", "yes"}:
+            answer = output.ask("Edit it again? (yes/no)")
+            if answer is None or answer.strip().lower() not in {"", "y", "yes"}:
                 return None
         else:
             return text

@@ -52,11 +52,13 @@ def logs(
         last.extend(_wanted(file, name))
     for line in last:
         _print(line)
-    if name is not None and not last:
+    if name is not None and lines and not last:
         profiles.select(profiles.load(config_path()), [name])
     if not follow:
         if not last:
             output.note("nothing has happened yet" + (f" to {name}" if name else ""))
+        if file is not None:
+            file.close()
         return 0
     for line in _wanted(_follow(path, file), name):
         _print(line)
@@ -93,19 +95,19 @@ def _follow(path: Path, file: TextIO | None) -> Iterator[str]:
     """Lines as they are written, also after the file has been rotated."""
     partial = ""
     while True:
+        replaced = file is None or _replaced(path, file)  # looked at first: what it still got is read below
         if file is not None:
             while line := file.readline():
                 partial += line
                 if partial.endswith("\n"):
                     yield partial
                     partial = ""
-        if file is None or _replaced(path, file):
+        if replaced and (newer := _open(path)) is not None:
             if file is not None:
                 file.close()
-            file, partial = _open(path), ""
-            if file is not None:
-                continue
-        time.sleep(_POLL)
+            file, partial = newer, ""
+        else:
+            time.sleep(_POLL)
 
 
 def _replaced(path: Path, file: TextIO) -> bool:

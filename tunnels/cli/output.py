@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from functools import cache
-from typing import TYPE_CHECKING
+from io import TextIOWrapper
+from typing import TYPE_CHECKING, TextIO
 
+from tunnels.core.logline import printable_lines
 from tunnels.core.status import JSON_VERSION, Json, error_to_json
 from tunnels.errors import TunnelsError
 
@@ -20,17 +22,25 @@ if TYPE_CHECKING:
 @cache
 def out() -> Console:
     """Where results go."""
-    from rich.console import Console  # noqa: PLC0415 - 40 ms that `--json` does not need
-
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    return _console(sys.stdout)
 
 
 @cache
 def err() -> Console:
     """Where everything else goes."""
-    from rich.console import Console  # noqa: PLC0415
+    return _console(sys.stderr)
 
-    return Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+
+def _console(stream: TextIO) -> Console:
+    from rich.console import Console  # noqa: PLC0415 - 40 ms that `--json` does not need
+
+    class OurConsole(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # `run.verb` knows what to do; rich would exit with 1
+
+    if isinstance(stream, TextIOWrapper):  # a terminal without UTF-8 gets a ? for each of our marks
+        stream.reconfigure(errors="replace")
+    return OurConsole(file=stream, highlight=False, soft_wrap=not stream.isatty())
 
 
 def print_lines(lines: Iterable[Text]) -> None:
@@ -43,14 +53,19 @@ def print_lines(lines: Iterable[Text]) -> None:
 
 def print_json(document: Json) -> None:
     """One JSON document on stdout."""
-    print(json.dumps(document, indent=2, ensure_ascii=False))  # noqa: T201
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # a file name that is no Unicode, or a terminal without UTF-8
+        text = json.dumps(document, indent=2)
+    print(text)  # noqa: T201
 
 
 def note(message: str) -> None:
     """Something worth knowing that is not the result."""
     from rich.text import Text  # noqa: PLC0415
 
-    err().print(Text(message))
+    err().print(Text(printable_lines(message)))
 
 
 def show_error(error: TunnelsError, *, as_json: bool = False) -> None:
@@ -60,9 +75,18 @@ def show_error(error: TunnelsError, *, as_json: bool = False) -> None:
         return
     from rich.text import Text  # noqa: PLC0415
 
-    err().print(Text.assemble(("error: ", "bold red"), error.message))
+    err().print(Text.assemble(("error: ", "bold red"), printable_lines(error.message)))
     if error.hint:
-        err().print(Text.assemble(("hint: ", "bold"), error.hint))
+        err().print(Text.assemble(("hint: ", "bold"), printable_lines(error.hint)))
+
+
+def ask(prompt: str, *, secret: bool = False) -> str | None:
+    """Ask a person; None where they ended the input instead of answering."""
+    try:
+        return err().input(f"{prompt} ", password=secret, markup=False)
+    except EOFError:
+        err().print()
+        return None
 
 
 def interactive() -> bool:

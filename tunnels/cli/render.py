@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from tunnels.core.logline import printable
 from tunnels.core.state import ForwardState, TunnelState
 from tunnels.core.status import ForwardStatus, Snapshot, TunnelStatus
 
@@ -40,9 +41,12 @@ def snapshot_lines(snapshot: Snapshot, now: float) -> list[Text]:
     return lines
 
 
-def hanging(line: Text) -> Padding:
+def hanging(line: Text) -> Padding | Text:
     """A line whose continuation, on a narrow terminal, stays below its indented beginning."""
     from rich.padding import Padding  # noqa: PLC0415
+
+    if not line.plain:  # of nothing, Padding makes no line at all
+        return line
 
     indent = len(line.plain) - len(line.plain.lstrip(" "))
     return Padding(line[indent:], (0, 0, 0, indent), expand=False)
@@ -59,9 +63,9 @@ def tunnel_lines(tunnel: TunnelStatus, now: float, *, name_width: int = 0) -> li
     head.append("".join(f" · {fact}" for fact in _facts(tunnel, now)), "dim")
     lines = [head]
     if tunnel.error is not None and tunnel.state is not TunnelState.UP:
-        lines.append(Text.assemble("    ", (tunnel.error.message, colour)))
+        lines.append(Text.assemble("    ", (printable(tunnel.error.message), colour)))
         if tunnel.error.hint:
-            lines.append(Text.assemble("    ", (f"→ {tunnel.error.hint}", "dim")))
+            lines.append(Text.assemble("    ", (f"→ {printable(tunnel.error.hint)}", "dim")))
     lines += [line for forward in tunnel.forwards for line in forward_lines(forward)]
     return lines
 
@@ -74,7 +78,7 @@ def _facts(tunnel: TunnelStatus, now: float) -> Iterable[str]:
         if tunnel.reconnects:
             yield plural(tunnel.reconnects, "reconnect")
         if tunnel.error is not None:
-            yield f"last error: {tunnel.error.message}"
+            yield f"last error: {printable(tunnel.error.message)}"
     elif tunnel.retry_at is not None:
         yield f"attempt {tunnel.attempt + 1} in {duration(max(0.0, tunnel.retry_at - now))}"
     elif tunnel.state is TunnelState.CONNECTING and tunnel.attempt > 1:
@@ -90,8 +94,8 @@ def forward_lines(forward: ForwardStatus) -> list[Text]:
     if forward.name:
         line.append(f"  {forward.name}", "dim")
     if forward.state is ForwardState.FAILED and forward.error is not None:
-        line.append(f"  {forward.error.message}", "red")
-        hint = [Text(f"      → {forward.error.hint}", "dim")] if forward.error.hint else []
+        line.append(f"  {printable(forward.error.message)}", "red")
+        hint = [Text(f"      → {printable(forward.error.hint)}", "dim")] if forward.error.hint else []
         return [line, *hint]
     facts = []
     if forward.clients:
@@ -122,7 +126,7 @@ def route(forward: ForwardStatus) -> str:
 
 def duration(seconds: float) -> str:
     """How long, as coarse as a person wants it: ``3.2s``, ``42s``, ``12m``, ``3h 5m``, ``9d 4h``."""
-    if seconds < 10:
+    if seconds < 9.95:
         return f"{max(0.0, seconds):.1f}s"
     whole = round(seconds)
     if whole < 60:
@@ -150,7 +154,7 @@ def plural(count: int, noun: str) -> str:
 def _warning(title: str, text: str) -> list[Text]:
     from rich.text import Text  # noqa: PLC0415
 
-    return [Text(""), Text(title, "yellow"), *(Text(f"    {line}") for line in text.splitlines())]
+    return [Text(""), Text(title, "yellow"), *(Text(f"    {printable(line)}") for line in text.splitlines())]
 
 
 def live_view(snapshot: Snapshot, now: float) -> Group:

@@ -42,6 +42,7 @@ def verb(function: Callable[P, int | None]) -> Callable[P, None]:
         as_json = kwargs.get("as_json") is True
         try:
             code = function(*args, **kwargs) or 0
+            sys.stdout.flush()  # here, where a reader that has gone is not yet an error of Python's own end
         except TunnelsError as error:
             output.show_error(error, as_json=as_json)
             code = error.exit_code

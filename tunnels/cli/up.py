@@ -176,7 +176,13 @@ class _Waiting:
             return
         with say.paused(), Client.connect() as client:  # this client's connection is busy with the watch
             output.note(f"\n{question.text}")
-            answer = output.err().input(f"{question.prompt} ", password=question.secret, markup=False)
+            answer = output.ask(question.prompt, secret=question.secret)
+            if answer is None:
+                self._reported.add(tunnel.name)
+                self._errors.append(
+                    NeedsPerson(f"{tunnel.name} waits for an answer", hint=f"tunnels up {tunnel.name}")
+                )
+                return
             try:
                 client.answer(tunnel.name, question.id, answer)
                 self._answered.add(question.id)

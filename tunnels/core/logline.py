@@ -25,6 +25,11 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else " " for char in text)
 
 
+def printable_lines(text: str) -> str:
+    """The same for text of several lines."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def parse(line: str) -> LogLine | None:
     """Read a line back; None where it is something else, such as part of a traceback."""
     parts = line.rstrip("\n").split(" ", 3)

@@ -213,15 +213,18 @@ async def _get(port: int) -> bytes:
 async def _get_through_socks(port: int, host: str, host_port: int) -> bytes:
     """The same through a SOCKS 5 proxy, with the name resolved at its far end (RFC 1928)."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(b"\x05\x01\x00")
-    if await reader.readexactly(2) != b"\x05\x00":
-        raise NotAsAsked("the SOCKS proxy wants a login")
-    name = host.encode("ascii")
-    writer.write(b"\x05\x01\x00\x03" + bytes([len(name)]) + name + host_port.to_bytes(2, "big"))
-    reply = await reader.readexactly(10)
-    if reply[1] != 0:
-        raise NotAsAsked(f"the SOCKS proxy refused with code {reply[1]}")
-    return await _request(reader, writer)
+    try:
+        writer.write(b"\x05\x01\x00")
+        if await reader.readexactly(2) != b"\x05\x00":
+            raise NotAsAsked("the SOCKS proxy wants a login")
+        name = host.encode("ascii")
+        writer.write(b"\x05\x01\x00\x03" + bytes([len(name)]) + name + host_port.to_bytes(2, "big"))
+        reply = await reader.readexactly(10)
+        if reply[1] != 0:
+            raise NotAsAsked(f"the SOCKS proxy refused with code {reply[1]}")
+        return await _request(reader, writer)
+    finally:
+        writer.close()
 
 
 async def _request(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
