@@ -61,9 +61,9 @@ class Client:
             raise _nonsense()
         return cast("dict[str, str]", found)
 
-    def down(self, names: list[str]) -> list[str]:
+    def down(self, names: list[str], *, everything: bool = False) -> list[str]:
         """Stop tunnels; returns those that were there."""
-        return _names(self._request(protocol.Down(names)), "stopped")
+        return _names(self._request(protocol.Down(names, everything)), "stopped")
 
     def restart(self, names: list[str], config: str) -> None:
         """Stop tunnels and start them again."""

@@ -34,7 +34,15 @@ class Lock:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, b"%d\n" % os.getpid(), 0)
         return True
+
+    @property
+    def holder(self) -> int | None:
+        """The pid of the daemon that has the lock, as far as it has written it down."""
+        digits = os.pread(self._fd, 20, 0).strip()
+        return int(digits) if digits.isdigit() else None
 
     def release(self) -> None:
         """Let another daemon have it."""

@@ -89,20 +89,29 @@ def _ask_to_end() -> list[str]:
 
     Returns the tunnels that come back, as far as they are known.
     """
-    pid: int | None = None
     try:
         with Client.connect() as client:
-            pid = client.hello.pid
             return client.shutdown()
     except DaemonNotRunning:
         raise
     except ControlError as error:
-        pid = error.pid if isinstance(error, VersionMismatch) else pid
+        pid = error.pid if isinstance(error, VersionMismatch) else _holder_of_the_lock()
         if pid is None:
-            raise
+            raise ControlError(
+                error.message, hint="end its process by hand; its tunnels come back"
+            ) from error
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
     return list(desired_state.load(paths.state_file()).tunnels)
+
+
+def _holder_of_the_lock() -> int | None:
+    """The pid of the daemon, from the lock that it holds; None if nobody does."""
+    lock = control_socket.Lock(paths.lock_file())
+    try:
+        return None if lock.acquire() else lock.holder
+    finally:
+        lock.release()
 
 
 def _wait_until_gone() -> None:

@@ -36,7 +36,7 @@ def down(
     with client:
         running = [tunnel.name for tunnel in client.status().tunnels]
         wanted = _meant(names or [], tag or [], everything, running=running, config=config)
-        return _report(client.down(wanted), wanted, as_json=as_json)
+        return _report(client.down(wanted, everything=everything), wanted, as_json=as_json)
 
 
 def _meant(

@@ -57,9 +57,10 @@ class Up(NamedTuple):
 
 
 class Down(NamedTuple):
-    """Stop these tunnels."""
+    """Stop these tunnels; with ``everything``, also those that the daemon alone knows should be up."""
 
     names: list[str]
+    everything: bool = False
 
 
 class Restart(NamedTuple):
@@ -108,6 +109,7 @@ _COMMANDS: dict[str, type[Command]] = {
 #: What the members of commands must be; a name means the same in each of them.
 _MEMBERS: dict[str, Callable[[object], bool]] = {
     "names": lambda value: isinstance(value, list) and all(isinstance(item, str) for item in value),
+    "everything": lambda value: isinstance(value, bool),
     "interval": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
     **dict.fromkeys(("config", "name", "question_id", "answer"), lambda value: isinstance(value, str)),
 }

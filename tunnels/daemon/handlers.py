@@ -46,7 +46,9 @@ class Handlers:
         match command:
             case protocol.Up(names, config):
                 return await self._up(names, config)
-            case protocol.Down(names):
+            case protocol.Down(names, everything):
+                if everything:
+                    names = [*self._absent, *self._supervisor.names]
                 self._absent = tuple(name for name in self._absent if name not in names)
                 return {"stopped": list(await self._supervisor.down(names))}
             case protocol.Restart(names, config):
@@ -116,8 +118,9 @@ class Handlers:
     async def _take_up_absent(self, file: ProfileFile) -> None:
         """Start what should have been up all the time and is in the file again."""
         found = [name for name in self._absent if name in file.profiles]
-        self._absent = tuple(name for name in self._absent if name not in file.profiles)
         await asyncio.gather(*(self._supervisor.up(file.profiles[name]) for name in found))
+        # Only now: what should be up is written down with each of them, and a power cut loses none.
+        self._absent = tuple(name for name in self._absent if name not in found)
 
     async def _up(self, names: list[str], config: str) -> Json:
         self._use(config)

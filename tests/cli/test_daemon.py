@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tests.cli.console import tunnels
+from tests.daemon.served import FILE, daemon_thread, profile_file, tunnel
+from tunnels import __version__, client, control_socket, paths
+from tunnels.cli import daemon as verb
+from tunnels.daemon import app as engine
+
+# --- run ------------------------------------------------------------------------------------------
+
+
+def test_run_is_the_daemon_with_the_named_file_and_returns_its_exit_code(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = []
+
+    def run_daemon(config: Path, *, ready: Callable[[str], None]) -> int:
+        seen.append(config)
+        ready("ready")
+        return 7
+
+    monkeypatch.setattr(engine, "run_daemon", run_daemon)
+    reader, writer = os.pipe()
+    assert tunnels("--config", "/p.toml", "daemon", "run", "--ready-fd", str(writer)).code == 7
+    with open(reader, "rb") as said:  # noqa: PTH123 - a file descriptor
+        assert said.read() == b"ready\n"
+    assert tunnels("daemon", "run").code == 7
+    assert seen == [Path("/p.toml"), paths.config_file()]
+
+
+def test_a_second_daemon_is_refused() -> None:
+    with daemon_thread():
+        result = tunnels("daemon", "run")
+    assert result.code == 1
+    assert "another daemon is running" in result.err
+
+
+# --- stop -----------------------------------------------------------------------------------------
+
+
+def test_stop_returns_when_the_daemon_has_ended_and_says_what_comes_back() -> None:
+    with daemon_thread(tunnel("work-db"), tunnel("home")):
+        result = tunnels("daemon", "stop")
+        lock = control_socket.Lock(paths.lock_file())
+        assert lock.acquire(), "it is still there"
+        lock.release()
+    assert (result.code, result.out) == (0, "the daemon has ended\n")
+    assert "work-db, home" in result.err
+
+
+def test_stop_as_json_is_one_document() -> None:
+    with daemon_thread(tunnel("work-db")):
+        assert tunnels("daemon", "stop", "--json").json == {"version": 1, "tunnels": ["work-db"]}
+
+
+@pytest.mark.parametrize("command", ["stop", "status"])
+@pytest.mark.parametrize("arguments", [[], ["--json"]])
+def test_without_a_daemon_it_is_3(command: str, arguments: list[str]) -> None:
+    result = tunnels("daemon", command, *arguments)
+    assert result.code == 3
+    if arguments:
+        assert result.json["error"]["code"] == "daemon-not-running"
+    else:
+        assert "not running" in result.err
+
+
+def test_a_daemon_that_does_not_end_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = control_socket.Lock(paths.lock_file())
+    assert lock.acquire()
+    clock = iter(range(0, 1000, 5))
+    slept: list[float] = []
+    monkeypatch.setattr(verb, "time", SimpleNamespace(monotonic=lambda: next(clock), sleep=slept.append))
+    with scripted(json.dumps({"id": 1, "result": {"tunnels": []}})):
+        result = tunnels("daemon", "stop")
+    lock.release()
+    assert result.code == 1
+    assert "did not end within 15 s" in result.err
+    assert "tunnels logs" in result.err
+    assert 0 < len(slept) < 10
+
+
+# --- a daemon that cannot be talked to ------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def scripted(*answers: str, protocol: int = 1) -> Iterator[None]:
+    """Have something at the control socket that says hello, and then says these whatever it is asked.
+
+    It is a process that may be ended.
+    """
+    process = subprocess.Popen(["sleep", "60"])
+    hello = json.dumps({"hello": "tunnels", "protocol": protocol, "version": "9.9", "pid": process.pid})
+
+    def serve(listener: socket.socket) -> None:
+        with contextlib.suppress(OSError), listener.accept()[0] as far:
+            far.sendall("".join(f"{line}\n" for line in (hello, *answers)).encode())
+            while far.recv(65536):
+                pass
+
+    with control_socket.listen(paths.socket_path()) as listener:
+        listener.setblocking(True)
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        yield
+        if thread.is_alive():  # nobody came: let it go
+            with socket.socket(socket.AF_UNIX) as near:
+                near.connect(str(paths.socket_path()))
+        thread.join(10)
+    process.kill()
+    process.wait()
+
+
+def test_who_is_told_to_stop_a_daemon_of_another_version_can_do_it() -> None:
+    with scripted(protocol=2):
+        told = tunnels("daemon", "status")
+    assert told.code == 3
+    assert "tunnels daemon stop" in told.words
+    with scripted(protocol=2):
+        result = tunnels("daemon", "stop")
+    assert "tunnels daemon stop" not in result.words, "it sends the person round in a circle"
+
+
+def test_who_is_told_to_stop_a_daemon_that_hangs_can_do_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "TIMEOUT", 0.05)
+    with scripted():
+        told = tunnels("status")
+    assert "tunnels daemon stop" in told.words
+    with scripted():
+        result = tunnels("daemon", "stop")
+    assert "tunnels daemon stop" not in result.words, "it sends the person round in a circle"
+
+
+MUTE = """
+import sys
+from tunnels import control_socket, paths
+lock = control_socket.Lock(paths.lock_file())
+assert lock.acquire()
+with control_socket.listen(paths.socket_path()):
+    print("listens", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_who_is_told_to_stop_a_daemon_that_does_not_even_say_hello_can_do_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(client, "TIMEOUT", 0.05)
+    with subprocess.Popen(
+        [sys.executable, "-c", MUTE], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as mute:
+        assert mute.stdout
+        assert mute.stdout.readline() == b"listens\n"
+        told = tunnels("status")
+        assert "tunnels daemon stop" in told.words
+        result = tunnels("daemon", "stop")
+        mute.kill()
+    assert "tunnels daemon stop" not in result.words, "it sends the person round in a circle"
+
+
+# --- status ---------------------------------------------------------------------------------------
+
+
+def test_status_says_who_and_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verb, "time", SimpleNamespace(time=lambda: 1_800_000_720.0, monotonic=time.monotonic))
+    config = profile_file()
+    with daemon_thread(tunnel("work-db"), tunnel("home")):
+        result = tunnels("daemon", "status")
+    assert result.out.splitlines() == [
+        f"running for 12m, pid {os.getpid()}, version {__version__}",
+        f"profile file: {config}",
+        f"log: {paths.log_file()}",
+        "2 tunnels",
+    ]
+    assert (result.code, result.err) == (0, "")
+
+
+def test_status_says_what_is_wrong_with_the_profile_file() -> None:
+    profile_file(FILE + "hosst = 1\n")
+    with daemon_thread():
+        assert "hosst" in tunnels("daemon", "status").err
+
+
+def test_status_as_json_is_the_daemon_of_the_contract() -> None:
+    profile_file()
+    with daemon_thread(tunnel("work-db")) as daemon:
+        document = tunnels("daemon", "status", "--json").json
+        snapshot = daemon.do(daemon.handlers.snapshot).to_json()
+    assert document == {"version": 1, "daemon": snapshot["daemon"]}

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+
+from tests.cli.fake_client import BACKOFF, CONNECTING, FAILED, NEEDS_INPUT, REFUSED, FakeClient, up
+from tests.daemon.served import profile_file, tunnel
+from tunnels.cli import up as verb
+from tunnels.core.question import Question
+from tunnels.errors import ConnectError, ErrorInfo, HostKeyRejected, UsageError
+
+QUESTION = Question("7", "host-key", "the host key is not known\nSHA256:abc", "Trust it? (yes/no)")
+
+
+@pytest.fixture(autouse=True)
+def _file() -> None:
+    profile_file()
+
+
+ASKING = tunnel(state=NEEDS_INPUT, question=QUESTION)
+
+
+def test_without_a_terminal_a_question_is_5_and_nobody_is_asked() -> None:
+    client = FakeClient((ASKING,))
+    result = up(client)
+    assert (result.code, result.out) == (5, "")
+    assert "work-db needs an answer: the host key is not known" in result.err
+    assert "tunnels up work-db" in result.err
+    assert [call[0] for call in client.calls] == ["up"]
+
+
+def test_as_json_nobody_is_asked_even_on_a_terminal() -> None:
+    result = up(FakeClient((ASKING,)), "work-db", "--json", is_terminal=True)
+    assert result.code == 5
+    assert result.json["tunnels"][0]["question"]["prompt"] == "Trust it? (yes/no)"
+
+
+def test_a_question_beside_a_failure_is_1() -> None:
+    client = FakeClient((ASKING, tunnel("work-web", FAILED, error=REFUSED)))
+    assert up(client, "work-*").code == 1
+
+
+def test_on_a_terminal_the_question_is_asked_and_the_answer_passed_on_once() -> None:
+    client = FakeClient((ASKING,), (ASKING,), (tunnel(state=CONNECTING),), (tunnel(),))
+    result = up(client, is_terminal=True, typed="yes\n")
+    assert result.code == 0
+    assert "SHA256:abc" in result.err
+    assert "Trust it? (yes/no)" in result.err
+    assert "Trust it? (yes/no)" not in result.out
+    assert client.calls[1:] == [("answer", "work-db", "7", "yes")]
+
+
+def test_two_questions_in_a_row_are_two_questions() -> None:
+    client = FakeClient(
+        (ASKING,), (tunnel(state=NEEDS_INPUT, question=QUESTION._replace(id="8")),), (tunnel(),)
+    )
+    assert up(client, is_terminal=True, typed="yes\nno\n").code == 0
+    assert client.calls[1:] == [("answer", "work-db", "7", "yes"), ("answer", "work-db", "8", "no")]
+
+
+def test_an_answer_that_makes_no_sense_is_asked_for_again() -> None:
+    client = FakeClient((ASKING,), (ASKING,), (tunnel(),))
+    client.refusals = [UsageError("please answer yes or no")]
+    result = up(client, is_terminal=True, typed="perhaps\nyes\n")
+    assert result.code == 0
+    assert "please answer yes or no" in result.err
+    assert [call[-1] for call in client.calls[1:]] == ["perhaps", "yes"]
+
+
+def test_a_person_who_says_no_ends_it_and_the_tunnel() -> None:
+    client = FakeClient((ASKING,))
+    client.refusals = [HostKeyRejected("you did not accept the host key", hint="compare it again")]
+    result = up(client, is_terminal=True, typed="no\n")
+    assert result.code == 1
+    assert "work-db was not started: you did not accept the host key" in result.err
+    assert client.calls[-1] == ("down", ["work-db"])
+
+
+def test_a_secret_is_not_shown_while_it_is_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts = []
+
+    def getpass(prompt: str = "", stream: object = None) -> str:
+        prompts.append(prompt)
+        return "hunter2"
+
+    monkeypatch.setattr("getpass.getpass", getpass)
+    monkeypatch.setattr("rich.console.getpass", getpass, raising=False)  # where older versions have it
+    secret = QUESTION._replace(secret=True, prompt="Passphrase:")
+    client = FakeClient((tunnel(state=NEEDS_INPUT, question=secret),), (tunnel(),))
+    result = up(client, is_terminal=True)
+    assert result.code == 0
+    assert len(prompts) == 1
+    assert client.calls[1:] == [("answer", "work-db", "7", "hunter2")]
+    assert "hunter2" not in result.out + result.err
+
+
+def test_ctrl_d_instead_of_an_answer_is_no_bug() -> None:
+    result = up(FakeClient((ASKING,)), is_terminal=True, typed="")
+    assert result.code != 0
+    assert "this is a bug" not in result.err
+
+
+def test_a_question_that_was_answered_elsewhere_meanwhile_is_waited_out() -> None:
+    client = FakeClient((tunnel(state=NEEDS_INPUT, question=None),), (tunnel(),))
+    assert up(client).code == 0
+
+
+# --- the spinner ----------------------------------------------------------------------------------
+
+
+def test_the_step_of_the_moment_is_shown_on_a_terminal_and_nowhere_else() -> None:
+    lost = ErrorInfo("host-unreachable", "bastion did not [answer] in time", None)
+    steps = (
+        (tunnel(state=CONNECTING),),
+        (tunnel(state=BACKOFF, error=lost),),
+        (tunnel(state=FAILED, error=REFUSED),),
+    )
+    shown = up(FakeClient(*steps), is_terminal=True)
+    assert "\x1b[?25h" in shown.err, "the cursor stays hidden"
+    assert "\x1b" not in up(FakeClient(*steps)).err
+    assert shown.code == 1
+
+
+def test_the_spinner_is_away_while_a_person_types(monkeypatch: pytest.MonkeyPatch) -> None:
+    events = []
+
+    class Status:
+        def start(self) -> None:
+            events.append("start")
+
+        def stop(self) -> None:
+            events.append("stop")
+
+        def update(self, text: object) -> None:
+            events.append(f"step {text}")
+
+    say = verb._Say(None)
+    say._shown = Status()  # type: ignore[assignment]  # stands in for rich's
+    say.step("work-db: connecting")
+    with contextlib.suppress(ConnectError), say.paused():
+        events.append("typing")
+        raise ConnectError("no")
+    assert events == ["step work-db: connecting", "stop", "typing", "start"]

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import asyncio
+import gc
+import io
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tests.daemon.served import REMOTE, connect_for_ever, profile_file
+from tunnels import control_socket, paths
+from tunnels.daemon import app
+from tunnels.errors import ControlError
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "connect", connect_for_ever)
+    monkeypatch.setattr(gc, "freeze", lambda: None)  # for the life of a process, not of a test
+
+
+@pytest.fixture
+def _logging_as_before() -> Iterator[None]:
+    """Undo what a whole daemon does to its process."""
+    root = logging.getLogger()
+    handlers, levels = (
+        list(root.handlers),
+        {name: logging.getLogger(name).level for name in ("", "tunnels", "asyncssh")},
+    )
+    umask = os.umask(0o022)
+    yield
+    os.umask(umask)
+    for handler in set(root.handlers) - set(handlers):
+        root.removeHandler(handler)
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+
+
+# --- the process ----------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("_logging_as_before")
+def test_a_second_daemon_says_busy_and_leaves_the_first_alone() -> None:
+    lock = control_socket.Lock(paths.lock_file())
+    assert lock.acquire()
+    said: list[str] = []
+    try:
+        with control_socket.listen(paths.socket_path()):
+            with pytest.raises(ControlError, match="another daemon is running"):
+                app.run_daemon(paths.config_file(), ready=said.append)
+            assert paths.socket_path().is_socket()
+    finally:
+        lock.release()
+    assert said == ["busy"]
+
+
+@pytest.mark.usefixtures("_logging_as_before")
+def test_a_daemon_that_ends_has_left_a_log_and_a_free_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    profile_file(REMOTE)
+
+    def stop_it(word: str) -> None:
+        assert word == "ready"
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    assert app.run_daemon(paths.config_file(), ready=stop_it) == 0
+    said = paths.log_file().read_text()
+    assert "started" in said
+    assert "daemon stops" in said
+    lock = control_socket.Lock(paths.lock_file())
+    assert lock.acquire()
+    lock.release()
+
+
+@pytest.mark.usefixtures("_logging_as_before")
+def test_a_daemon_that_ends_with_a_bug_has_a_traceback_in_its_log_and_a_free_lock(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def broken(*_: object) -> int:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(app, "_daemon", broken)
+    with pytest.raises(ZeroDivisionError):
+        app.run_daemon(paths.config_file(), ready=lambda _: None)
+    assert "    ZeroDivisionError: a bug" in paths.log_file().read_text()
+    lock = control_socket.Lock(paths.lock_file())
+    assert lock.acquire()
+    lock.release()
+
+
+@pytest.mark.usefixtures("_logging_as_before")
+def test_whatever_a_daemon_creates_is_for_its_user_only() -> None:
+    profile_file(REMOTE)
+    seen = []
+
+    def look(_: str) -> None:
+        seen.append(os.umask(0o077))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    app.run_daemon(paths.config_file(), ready=look)
+    assert seen == [0o077]
+
+
+def test_the_engine_runs_on_uvloop_where_there_is_one() -> None:
+    async def which() -> int:
+        return int(type(asyncio.get_running_loop()).__module__.startswith("uvloop"))
+
+    try:
+        import uvloop  # noqa: F401
+    except ImportError:
+        assert app.run_loop(which()) == 0
+    else:
+        assert app.run_loop(which()) == 1
+
+
+def test_the_engine_runs_without_uvloop(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def seven() -> int:
+        return 7
+
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    assert app.run_loop(seven()) == 7
+
+
+# --- ready ----------------------------------------------------------------------------------------
+
+
+def test_ready_is_said_once_to_who_started_it_and_the_line_is_closed() -> None:
+    reader, writer = os.pipe()
+    app.ready_on(writer)("ready")
+    with open(reader, "rb") as said:  # noqa: PTH123 - a file descriptor
+        assert said.read() == b"ready\n"  # to its end: nobody holds it open
+
+
+@pytest.mark.parametrize(("is_terminal", "said"), [(True, "ready\n"), (False, "")])
+def test_without_a_starter_ready_is_said_on_a_terminal_only(
+    is_terminal: bool, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stderr = io.StringIO()
+    stderr.isatty = lambda: is_terminal  # type: ignore[method-assign]
+    monkeypatch.setattr("sys.stderr", stderr)
+    app.ready_on(None)("ready")
+    assert stderr.getvalue() == said

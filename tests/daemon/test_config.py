@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.daemon.served import FILE, profile_file
+from tunnels import profiles
+from tunnels.daemon.config import Config
+from tunnels.errors import ProfileError
+
+BAD = FILE + 'hosst = "typo"\n'
+
+
+def test_a_good_file_is_read_and_nothing_is_wrong_with_it() -> None:
+    config = Config(profile_file())
+    assert list(config.load().profiles) == ["work-db", "work-web", "home"]
+    assert config.check() is None
+
+
+def test_a_bad_edit_is_refused_and_said_until_it_is_mended() -> None:
+    config = Config(profile_file())
+    config.load()
+    profile_file(BAD)
+    with pytest.raises(ProfileError, match="hosst"):
+        config.load()
+    error = config.check()
+    assert error is not None
+    assert "hosst" in error.message
+    profile_file(FILE)
+    assert config.check() is None
+    config.load()
+    assert config.check() is None
+
+
+def test_a_bad_edit_is_noticed_without_being_loaded() -> None:
+    config = Config(profile_file())
+    config.load()
+    profile_file(BAD)
+    error = config.check()
+    assert error is not None
+    assert "hosst" in error.message
+    profile_file(FILE + "# good again\n")
+    assert config.check() is None
+
+
+def test_a_file_that_was_taken_away_is_noticed() -> None:
+    config = Config(profile_file())
+    config.load()
+    config.path.unlink()
+    error = config.check()
+    assert error is not None
+    assert "no such file" in error.message
+
+
+def test_a_file_that_was_missing_at_first_is_noticed_when_it_comes(home: Path) -> None:
+    config = Config(home / "later.toml")
+    with pytest.raises(ProfileError):
+        config.load()
+    assert config.check() is config.error is not None
+    config.path.write_text(FILE)
+    config.path.chmod(0o600)
+    assert config.check() is None
+
+
+def test_a_file_that_others_may_write_since_is_noticed() -> None:
+    config = Config(profile_file())
+    config.load()
+    config.path.chmod(0o666)
+    os.utime(config.path, ns=(1, 1))
+    error = config.check()
+    assert error is not None
+    assert "others may write" in error.message
+
+
+def test_a_file_that_has_not_changed_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+    load = profiles.load
+
+    def counting(path: Path) -> profiles.ProfileFile:
+        read.append(path)
+        return load(path)
+
+    monkeypatch.setattr(profiles, "load", counting)
+    config = Config(profile_file())
+    config.load()
+    for _ in range(3):
+        config.check()
+    assert len(read) == 1
+    profile_file(BAD)
+    for _ in range(3):
+        config.check()
+    assert len(read) == 2
+
+
+def test_with_another_file_the_problem_of_the_first_is_forgotten(home: Path) -> None:
+    config = Config(profile_file(BAD))
+    with pytest.raises(ProfileError):
+        config.load()
+    other = home / "other.toml"
+    other.write_text(FILE)
+    other.chmod(0o600)
+    config.use(other)
+    assert config.check() is None
+    assert config.load().path == other
