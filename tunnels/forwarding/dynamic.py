@@ -100,6 +100,8 @@ class _Handshake(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._socks = self._forwarder.new_handshake(self)
         self._deadline = asyncio.get_running_loop().call_later(HANDSHAKE_TIMEOUT, self.abort)
+        if self._forwarder.closed:  # accepted in the very moment of closing
+            self.abort()
 
     def data_received(self, data: bytes) -> None:
         assert self._transport is not None

@@ -39,9 +39,11 @@ class ListeningForwarder(Forwarder):
         self._on_refused = on_refused
         self._listener: Listener | None = None
         self._retry: asyncio.Task[None] | None = None
+        self.closed = True  # between `close` and the next `bind`
 
     async def bind(self) -> None:
         """Listen. A failure becomes the state of this forward, and is tried again until `close`."""
+        self.closed = False
         if await self._try_to_bind():
             return
         if isinstance(self.error, ListenError):
@@ -78,6 +80,7 @@ class ListeningForwarder(Forwarder):
 
     def close(self) -> None:
         """Stop listening, and end every client with a reset."""
+        self.closed = True
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
@@ -125,9 +128,14 @@ class ListeningForwarder(Forwarder):
                 # the server's side (asyncssh), so a client that goes now is noticed when it opens.
                 self._let_open(end)
                 try:
-                    return await link.open_channel(end.far, connect, origin)
+                    await link.open_channel(end.far, connect, origin)
                 except LinkLost:
+                    if end.gone:
+                        return
                     dead = link
+                    self._add(end, asyncio.current_task())  # it waits again, and may be called off again
+                else:
+                    return
         except DialError as error:
             if not end.gone:
                 self._on_refused(connect, error)
@@ -150,6 +158,9 @@ class LocalForwarder(ListeningForwarder):
         return SocketEnd(self.counters, on_made=self._arrived, on_lost=self._lose)
 
     def _arrived(self, end: SocketEnd) -> None:
+        if self.closed:  # accepted in the very moment of closing
+            end.reset()
+            return
         connect = self.forward.connect
         assert connect is not None
         # Refused with a reset and not an end of file: there was no answer that could have ended.

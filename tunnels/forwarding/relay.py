@@ -290,13 +290,17 @@ class FarEnd:
 
     def link_lost(self) -> None:
         """The SSH connection is gone, and with it whatever was still to come, unless nothing was."""
-        if not (self._eof and self._eof_sent):
+        if not self._complete:
             self._socket.reset()
+
+    @property
+    def _complete(self) -> bool:
+        return self._eof and self._eof_sent
 
     def connection_lost(self, exc: Exception | None, /) -> None:
         """The channel is gone."""
         self._channel = None
-        if exc is None:
+        if exc is None or self._complete:
             self._socket.close()
         else:
             self._socket.reset()

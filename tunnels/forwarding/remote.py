@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+import socket
 from collections.abc import Callable
 from dataclasses import replace
+
+import aiohappyeyeballs
 
 from tunnels.core.address import Address, TcpAddress, describe_listen
 from tunnels.core.backoff import listen_delay
@@ -92,8 +97,12 @@ class RemoteForwarder(Forwarder):
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                await loop.create_connection(lambda: end, connect.host or "localhost", connect.port)
-        except OSError as exc:  # TimeoutError and gaierror are among them
+                found = await loop.getaddrinfo(
+                    connect.host or "localhost", connect.port, type=socket.SOCK_STREAM
+                )
+                sock = await aiohappyeyeballs.start_connection(found, happy_eyeballs_delay=0.25, interleave=1)
+                await loop.create_connection(lambda: end, sock=sock)
+        except (OSError, UnicodeError) as exc:  # TimeoutError and gaierror are OSErrors
             error = _dial_error(exc, connect)
             self._on_refused(connect, error)
             raise error from exc
@@ -106,10 +115,21 @@ class RemoteForwarder(Forwarder):
         return super()._listen_text()
 
 
-def _dial_error(exc: OSError, connect: TcpAddress) -> DialError:
-    if isinstance(exc, TimeoutError):
-        return DialError(
-            f"{connect} did not answer within {CONNECT_TIMEOUT:g} s", reason=DialReason.TIMED_OUT
-        )
-    reason = DialReason.REFUSED if isinstance(exc, ConnectionRefusedError) else DialReason.OTHER
-    return DialError(f"{connect}: {exc.strerror or exc}", reason=reason)
+_REASONS = {
+    errno.ECONNREFUSED: DialReason.REFUSED,
+    errno.EHOSTUNREACH: DialReason.HOST_UNREACHABLE,
+    errno.ENETUNREACH: DialReason.NETWORK_UNREACHABLE,
+    errno.ETIMEDOUT: DialReason.TIMED_OUT,
+}
+
+
+def _dial_error(exc: OSError | UnicodeError, connect: TcpAddress) -> DialError:
+    match exc:
+        case socket.gaierror() | UnicodeError():  # the latter: a name that no IDNA codec takes
+            return DialError(f"{connect}: the name was not found", reason=DialReason.NAME_NOT_RESOLVED)
+        case TimeoutError():
+            message = f"{connect} did not answer within {CONNECT_TIMEOUT:g} s"
+            return DialError(message, reason=DialReason.TIMED_OUT)
+    number = exc.errno or 0
+    text = os.strerror(number) if number else str(exc)
+    return DialError(f"{connect}: {text}", reason=_REASONS.get(number, DialReason.OTHER))
