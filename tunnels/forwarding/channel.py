@@ -100,7 +100,8 @@ class Link(Protocol):
         """Have the server connect to ``connect`` and couple the channel to ``end``.
 
         Raises DialError where the destination refuses and LinkLost where the connection is gone.
-        Cancelling is safe: a channel that opens late is closed.
+        Not to be cancelled while the connection lives on: the channel would open all the same, and stay
+        open on the server's side (asyncssh). An end whose socket has gone closes it when it opens.
         """
 
     async def listen(self, address: Address, acceptor: Acceptor) -> RemoteListener:

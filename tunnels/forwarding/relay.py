@@ -290,7 +290,7 @@ class FarEnd:
 
     def link_lost(self) -> None:
         """The SSH connection is gone, and with it whatever was still to come, unless nothing was."""
-        if not self._complete:
+        if self._channel is not None and not self._complete:  # without a channel, the next connection will do
             self._socket.reset()
 
     @property

@@ -38,9 +38,11 @@ class RemoteForwarder(Forwarder):
         self._on_refused = on_refused
         self._listener: RemoteListener | None = None
         self._retry: asyncio.Task[None] | None = None
+        self._link: Link | None = None
 
     async def open(self, link: Link) -> None:
         """Ask the server to listen. A refusal becomes the state, and is tried again while ``link`` lives."""
+        self._link = link
         if not await self._try_to_listen(link) and isinstance(self.error, ListenError):
             self._retry = self._scope.spawn(
                 self._keep_trying(link), name=f"remote listen {self.forward.listen}"
@@ -85,7 +87,7 @@ class RemoteForwarder(Forwarder):
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
-        self._listener = None
+        self._listener = self._link = None
         self.reset_clients()  # also those whose channel was about to open, and now never will
         self._become(ForwardState.PENDING)
 
@@ -93,6 +95,7 @@ class RemoteForwarder(Forwarder):
         """A client has connected on the server: connect to the destination for it."""
         connect = self.forward.connect
         assert isinstance(connect, TcpAddress)
+        link = self._link
         end = SocketEnd(self.counters, on_made=lambda end: self._add(end, None), on_lost=self._lose)
         loop = asyncio.get_running_loop()
         try:
@@ -106,6 +109,9 @@ class RemoteForwarder(Forwarder):
             error = _dial_error(exc, connect)
             self._on_refused(connect, error)
             raise error from exc
+        if self._link is not link:  # lost while we connected: nobody is left to talk to
+            end.reset()
+            raise DialError("the connection is gone", reason=DialReason.LINK_DOWN)
         return end.far
 
     def _listen_text(self) -> str:

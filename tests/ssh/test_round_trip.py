@@ -1,0 +1,107 @@
+"""The round trip is that of the keepalives, whoever sends them, and of nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+import asyncssh
+import pytest
+
+from tunnels.ssh import round_trip
+from tunnels.ssh.round_trip import RoundTrip
+
+
+class Clock:
+    """Time that passes when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+class Connection:
+    """As much of an asyncssh connection as a keepalive needs; its answers take ``delays`` seconds."""
+
+    def __init__(self, clock: Clock, *delays: float) -> None:
+        self._clock = clock
+        self._delays = list(delays)
+        self.asked = 0
+        self.closed = False
+
+    async def _make_keepalive_request(self) -> None:
+        self.asked += 1
+        await asyncio.sleep(0)
+        self._clock.now += self._delays.pop(0)
+
+    def is_closed(self) -> bool:
+        return self.closed
+
+
+def watch(connection: object) -> RoundTrip:
+    return RoundTrip(cast("asyncssh.SSHClientConnection", connection))
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(round_trip, "time", clock)
+    return clock
+
+
+async def test_nothing_is_known_before_the_first_answer(clock: Clock) -> None:
+    assert watch(Connection(clock)).milliseconds is None
+
+
+async def test_the_answer_to_a_keepalive_is_timed(clock: Clock) -> None:
+    measured = watch(Connection(clock, 0.0123456, 0.5))
+    await measured.measure()
+    assert measured.milliseconds == 12.35
+    await measured.measure()
+    assert measured.milliseconds == 500.0
+
+
+async def test_the_keepalives_that_asyncssh_sends_by_itself_are_timed_too(clock: Clock) -> None:
+    connection = Connection(clock, 0.042)
+    measured = watch(connection)
+    send: Callable[[], Awaitable[None]] = connection._make_keepalive_request  # which its timer calls
+    await send()
+    assert measured.milliseconds == 42.0
+    assert connection.asked == 1
+
+
+async def test_on_a_fresh_connection_the_first_answer_does_not_count(clock: Clock) -> None:
+    connection = Connection(clock, 0.040, 0.001)
+    measured = watch(connection)
+    await measured.measure_first()
+    assert measured.milliseconds == 1.0
+    assert connection.asked == 2
+
+
+async def test_the_end_of_a_connection_is_no_answer(clock: Clock) -> None:
+    connection = Connection(clock, 0.02, 0.0)
+    measured = watch(connection)
+    await measured.measure()
+    connection.closed = True  # which answers whatever was asked
+    await measured.measure()
+    assert measured.milliseconds == 20.0
+
+
+async def test_where_asyncssh_has_no_such_method_nothing_is_measured_and_nothing_breaks() -> None:
+    class Other:
+        def is_closed(self) -> bool:
+            return False
+
+    other: Any = Other()
+    measured = watch(other)
+    await measured.measure()
+    await measured.measure_first()
+    assert measured.milliseconds is None
+    assert not hasattr(other, "_make_keepalive_request")
+
+
+def test_a_connection_without_keepalives_is_a_fake_only() -> None:
+    assert asyncio.iscoroutinefunction(asyncssh.SSHClientConnection._make_keepalive_request)
