@@ -27,6 +27,7 @@ class Births:
         self.commands: list[list[str]] = []
         self.options: list[dict[str, Any]] = []
         self.life: Callable[[int], object] = lambda _: pytest.fail("a daemon was started")
+        self.last_words = ""
         self.held = contextlib.ExitStack()  #: ends with the test
 
     def __call__(self, command: list[str], **options: Any) -> None:
@@ -34,6 +35,9 @@ class Births:
         self.options.append(options)
         assert options["pass_fds"] == (int(command[-1]),)
         self.life(options["pass_fds"][0])
+
+    def die(self, fd: int) -> None:
+        os.write(self.options[-1]["stderr"], self.last_words.encode())
 
     def become_ready(self, fd: int) -> None:
         self.held.enter_context(daemon_thread())
@@ -120,13 +124,14 @@ def test_the_daemon_has_the_folders_that_the_command_looks_in(
 
 
 def test_what_a_starting_daemon_says_goes_to_a_private_log_that_begins_anew(births: Births) -> None:
-    births.life = lambda _: os.write(births.options[-1]["stderr"], b"said\n")
+    births.life = births.die
     before = os.umask(0)
     try:
-        for _ in range(2):
+        for said in ("the first, at length\n", "the second\n"):
+            births.last_words = said
             with pytest.raises(DaemonStartFailed):
                 spawn.start_daemon(CONFIG)
-            assert paths.startup_log().read_text() == "said\n"
+            assert paths.startup_log().read_text() == said
     finally:
         os.umask(before)
     assert stat.S_IMODE(paths.startup_log().stat().st_mode) == 0o600

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import signal
 
 from tunnels.errors import BadSetting
 
@@ -27,18 +30,22 @@ async def run(command: str) -> str:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
         start_new_session=True,  # no terminal to read from, and none to print to
-        limit=_LIMIT,
     )
     assert process.stdout is not None
+    output = b""
     try:
         async with asyncio.timeout(TIMEOUT):
-            output, _ = await process.communicate()
+            while chunk := await process.stdout.read(
+                _LIMIT
+            ):  # to the end, or the command would die of SIGPIPE
+                output += chunk[: _LIMIT - len(output)]
+            await process.wait()
     except TimeoutError as exc:
         raise BadSetting(f"password_command did not end within {TIMEOUT:g} s") from exc
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)  # and whatever it has started and left behind
+        await process.wait()
     if process.returncode != 0:
         raise BadSetting(
             f"password_command ended with status {process.returncode}",

@@ -62,6 +62,7 @@ def test_python_dash_m_is_the_same_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["tunnels", "--version"])
+    monkeypatch.delitem(sys.modules, "tunnels.__main__", raising=False)  # another test may have imported it
     with pytest.raises(SystemExit) as ended:
         runpy.run_module("tunnels", run_name="__main__")
     assert not ended.value.code

@@ -267,7 +267,7 @@ async def test_a_port_in_use_fails_that_forward_and_is_tried_again_until_it_is_f
     port = free_port()
     with socket.create_server((LOOPBACK, port)):
         async with forwarding(FakeLink(), listen=TcpAddress(None, port)) as (local, _):
-            assert local.forwarder.state is ForwardState.FAILED
+            assert local.forwarder.status().state is ForwardState.FAILED
             assert isinstance(local.forwarder.error, ListenError)
             assert local.forwarder.status().error is not None
             assert local.states == [ForwardState.FAILED]

@@ -234,8 +234,8 @@ async def test_a_server_that_refuses_to_listen_is_asked_again_until_it_agrees(
     link.listen_errors = [BUSY] * 4
     async with forwarding() as forward:
         await forward.forwarder.open(link)
-        assert forward.forwarder.state is ForwardState.FAILED
-        assert forward.forwarder.error is BUSY
+        assert forward.forwarder.status().state is ForwardState.FAILED
+        assert forward.forwarder.status().error == BUSY.info
         await until(lambda: forward.forwarder.state is ForwardState.LISTENING)
         assert len(link.listened) == 5
         assert forward.forwarder.error is None
@@ -263,7 +263,7 @@ async def test_another_reason_for_refusing_is_shown(monkeypatch: pytest.MonkeyPa
     other = ListenError("the server refused to listen on 2222", hint="another hint")
     changed = ListenError("something else is wrong")
     link = FakeLink()
-    link.listen_errors = [BUSY, other, changed] + [changed] * 1000
+    link.listen_errors = [BUSY, other, *([changed] * 1000)]
     async with forwarding() as forward:
         await forward.forwarder.open(link)
         await until(lambda: forward.forwarder.error is changed)
@@ -280,7 +280,7 @@ async def test_a_lost_connection_ends_the_attempts_and_the_next_one_begins_anew(
         await forward.forwarder.open(first)
         await until(lambda: len(first.listened) > 3)
         forward.forwarder.link_lost()
-        assert forward.forwarder.state is ForwardState.PENDING
+        assert forward.forwarder.status().state is ForwardState.PENDING
         assert forward.forwarder.error is None
         await turns()
         asked = len(first.listened)

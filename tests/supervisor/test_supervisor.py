@@ -19,7 +19,7 @@ from tunnels.errors import DaemonNotRunning, HostKeyRejected, HostKeyUnknown, Ho
 from tunnels.supervisor.supervisor import ReloadPlan, Supervisor, Upped, plan_reload
 from tunnels.tasks import TaskScope
 
-DB = Profile("work-db", "bastion", forwards=(local(5432),))
+DB = Profile("work-db", "bastion", forwards=(local(free_port()),))
 WEB = Profile("work-web", "bastion", forwards=(remote(8080),))
 HOME = Profile("home", "me@vps.example.com", forwards=(remote(2222),))
 
@@ -468,6 +468,56 @@ async def test_a_reload_does_not_bring_back_what_is_being_taken_down() -> None:
 
         assert it.supervisor.names == ()
         assert it.desired[-1] == ()
+
+
+async def reload_with_one_that_is_slow(it: Bench) -> tuple[FakeConnection, asyncio.Task[object]]:
+    """A reload of two tunnels under way: `home` has closed its connection already, `work-web` has not."""
+    slow, quick = await it.up(WEB, HOME)
+    slow.close_allowed.clear()
+    wanted = {"work-web": replace(WEB, host="elsewhere"), "home": replace(HOME, host="elsewhere")}
+    reload = it.scope.spawn(it.supervisor.reload(wanted), name="reload")
+    await quick.signal.until(lambda: quick.closes)
+    await turns()
+    return slow, reload
+
+
+async def test_down_in_the_middle_of_a_reload_is_the_last_word() -> None:
+    async with bench() as it:
+        slow, reload = await reload_with_one_that_is_slow(it)
+        down = it.scope.spawn(it.supervisor.down(["home"]), name="down")
+        await turns()
+
+        slow.close_allowed.set()
+        await asyncio.gather(reload, down)
+
+        assert it.supervisor.names == ("work-web",)
+        assert it.desired[-1] == ("work-web",)
+
+
+async def test_the_end_of_the_daemon_in_the_middle_of_a_reload_leaves_nothing_running() -> None:
+    async with bench() as it:
+        slow, reload = await reload_with_one_that_is_slow(it)
+        end = it.scope.spawn(it.supervisor.aclose(), name="end")
+        await turns()
+
+        slow.close_allowed.set()
+        await asyncio.gather(reload, end)
+        await turns()
+
+        assert it.supervisor.statuses() == ()
+
+
+async def test_a_reload_does_not_make_anybody_forget_what_should_be_up() -> None:
+    """What is written down while it is under way is what a new daemon starts with."""
+    async with bench() as it:
+        slow, reload = await reload_with_one_that_is_slow(it)
+        await it.supervisor.up(DB)
+        written = it.desired[-1]
+
+        slow.close_allowed.set()
+        await reload
+
+        assert set(written) == {"work-db", "work-web", "home"}
 
 
 # --- what should be up ----------------------------------------------------------------------------

@@ -121,6 +121,9 @@ _REASONS = (
     ("no route to host", DialReason.HOST_UNREACHABLE),
     ("host is unreachable", DialReason.HOST_UNREACHABLE),
     ("network is unreachable", DialReason.NETWORK_UNREACHABLE),
+    ("network unreachable", DialReason.NETWORK_UNREACHABLE),  # musl
+    ("name does not resolve", DialReason.NAME_NOT_RESOLVED),  # musl
+    ("name has no usable address", DialReason.NAME_NOT_RESOLVED),  # musl
     ("name or service not known", DialReason.NAME_NOT_RESOLVED),
     ("no address associated", DialReason.NAME_NOT_RESOLVED),
     ("name resolution", DialReason.NAME_NOT_RESOLVED),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
 import logging
 from collections import defaultdict
@@ -138,26 +139,35 @@ class Supervisor:
 
     async def restart(self, profiles: Iterable[Profile]) -> None:
         """Take tunnels down and bring them up again, with these profiles."""
-        wanted = list(profiles)
-        # All go down before one comes up: a port may have moved from one of them to another.
-        await asyncio.gather(*(self._down(profile.name) for profile in wanted))
-        await asyncio.gather(*(self._add_unless_there(profile) for profile in wanted))
+        await self._replace({profile.name: profile for profile in profiles}, start=True)
         self._desired_changed()
-
-    async def _add_unless_there(self, profile: Profile) -> None:
-        async with self._locks[profile.name]:
-            if profile.name not in self._tunnels:
-                self._add(profile)
 
     async def reload(self, wanted: Mapping[str, Profile]) -> ReloadPlan:
         """Apply a changed profile file to the tunnels that run; says what was touched."""
         plan = plan_reload([tunnel.profile for tunnel in self._tunnels.values()], wanted)
-        gone = await asyncio.gather(*(self._down(name) for name in (*plan.stop, *plan.restart)))
-        # A tunnel that somebody else has taken down in the meantime stays down.
-        restart = tuple(name for name in plan.restart if name in gone)
-        await asyncio.gather(*(self._add_unless_there(wanted[name]) for name in restart))
+        await self._replace({name: wanted[name] for name in plan.restart}, stop=plan.stop)
         self._desired_changed()
         return plan
+
+    async def _replace(
+        self, wanted: Mapping[str, Profile], *, stop: tuple[str, ...] = (), start: bool = False
+    ) -> None:
+        """All go down before one comes up: a port may have moved from one of them to another.
+
+        Until then they keep their places and their locks, so that a `down` in the meantime is the last word.
+        With ``start``, those of ``wanted`` that are not there come up too.
+        """
+        async with contextlib.AsyncExitStack() as stack:
+            for name in sorted({*wanted, *stop}):  # in one order, or two of these would wait for each other
+                await stack.enter_async_context(self._locks[name])
+            there = [name for name in (*stop, *wanted) if name in self._tunnels]
+            await asyncio.gather(*(self._tunnels[name].stop() for name in there))
+            for name in stop:
+                self._tunnels.pop(name, None)
+            for name, profile in wanted.items():
+                if start or name in there:
+                    self._add(profile)
+            self.bus.changed()
 
     def answer(self, name: str, question_id: str, answer: str) -> None:
         """Pass on a person's answer. Raises DaemonNotRunning where no such tunnel runs."""

@@ -1,0 +1,224 @@
+"""The TCP connection to a server: which address, how fast, and what its socket is told."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import aiohappyeyeballs
+import psutil
+import pytest
+import uvloop
+
+from tests.e2e.bed.ports import LOOPBACK, RefusingPort, has_ipv6
+from tests.forwarding import fakes
+from tests.forwarding.fakes import turns
+from tunnels.errors import HostUnreachable
+from tunnels.ssh import dial as dialling
+from tunnels.ssh.destination import Destination
+from tunnels.ssh.dial import dial
+from tunnels.ssh.faults import connect_error
+
+every_loop = fakes.every_loop
+pytestmark = pytest.mark.usefixtures("every_loop")
+
+needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6 loopback")
+
+
+def to(port: int, host: str = LOOPBACK, **keys: Any) -> Destination:
+    return replace(Destination("work", host, port, "me"), **keys)
+
+
+@contextlib.contextmanager
+def server(host: str = LOOPBACK, port: int = 0) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, port), family=family) as listening:
+        yield listening
+
+
+@contextlib.contextmanager
+def black_hole(host: str = LOOPBACK) -> Iterator[int]:
+    """A port where nobody answers: its queue is full, so that the kernel drops what comes."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as full, contextlib.ExitStack() as stack:
+        full.bind((host, 0))
+        full.listen(0)
+        address = full.getsockname()
+        for _ in range(4):
+            filler = stack.enter_context(socket.socket(family))
+            filler.setblocking(False)
+            filler.connect_ex(address)
+        yield address[1]
+
+
+@pytest.fixture
+def addresses(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """What the name of the server stands for; filled by the test."""
+    found: list[tuple[str, int]] = []
+
+    async def getaddrinfo(
+        _loop: object, _host: str, _port: int, *, family: int = 0, **_: object
+    ) -> list[Any]:
+        result: list[Any] = []
+        for host, port in found:
+            kind = socket.AF_INET6 if ":" in host else socket.AF_INET
+            if family in {socket.AF_UNSPEC, kind}:
+                sockaddr = (host, port, 0, 0) if ":" in host else (host, port)
+                result.append((kind, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", sockaddr))
+        return result
+
+    for kind in (asyncio.BaseEventLoop, uvloop.Loop):
+        monkeypatch.setattr(kind, "getaddrinfo", getaddrinfo)
+    return found
+
+
+# --- which address --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", [LOOPBACK, pytest.param("::1", marks=needs_ipv6), "localhost"])
+async def test_a_server_is_reached_by_address_and_by_name(host: str) -> None:
+    with server("::1" if host == "::1" else LOOPBACK) as listening:
+        port = listening.getsockname()[1]
+        with await dial(to(port, host)) as sock:
+            assert sock.getpeername()[1] == port
+            assert sock.getblocking() is False
+
+
+@needs_ipv6
+@pytest.mark.parametrize("works", [LOOPBACK, "::1"])
+async def test_where_one_address_refuses_the_other_is_taken(
+    works: str, addresses: list[tuple[str, int]]
+) -> None:
+    with server(works) as listening:
+        port = listening.getsockname()[1]
+        addresses += [("::1", port), (LOOPBACK, port)]
+        with await dial(to(port, "both.example.com")) as sock:
+            assert sock.getpeername()[0] == works
+
+
+@needs_ipv6
+async def test_an_address_that_does_not_answer_does_not_hold_up_the_other(
+    addresses: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dialling, "ATTEMPT_DELAY", 0.01)
+    with server() as listening, black_hole("::1") as hole:
+        addresses += [("::1", hole), listening.getsockname()]
+        async with asyncio.timeout(1):
+            with await dial(to(22, "both.example.com")) as sock:
+                assert sock.getpeername() == listening.getsockname()
+
+
+@needs_ipv6
+@pytest.mark.parametrize(("family", "works"), [("inet", LOOPBACK), ("inet6", "::1")])
+async def test_an_address_family_that_was_asked_for_is_the_only_one(
+    family: Any, works: str, addresses: list[tuple[str, int]]
+) -> None:
+    with server() as four, server("::1", four.getsockname()[1]):
+        port = four.getsockname()[1]
+        addresses += [("::1", port), (LOOPBACK, port)]
+        with await dial(to(port, "both.example.com", address_family=family)) as sock:
+            assert sock.getpeername()[0] == works
+
+
+async def test_a_bind_address_is_where_the_connection_comes_from() -> None:
+    own = "127.0.0.2" if sys.platform == "linux" else LOOPBACK  # other systems have only the one
+    with server() as listening, await dial(to(listening.getsockname()[1], bind_address=own)) as sock:
+        assert sock.getsockname()[0] == own
+
+
+# --- nobody there ---------------------------------------------------------------------------------
+
+
+async def test_a_refused_connection_is_raised_as_such() -> None:
+    with RefusingPort() as refusing, pytest.raises(ConnectionRefusedError):
+        await dial(to(refusing.port))
+
+
+@needs_ipv6
+async def test_a_connection_that_is_refused_at_both_addresses_is_a_refused_one(
+    addresses: list[tuple[str, int]],
+) -> None:
+    with RefusingPort() as refusing:
+        addresses += [("::1", refusing.port), (LOOPBACK, refusing.port)]
+        with pytest.raises(OSError) as caught:
+            await dial(to(refusing.port, "both.example.com"))
+        error = connect_error(caught.value, "both.example.com")
+    assert isinstance(error, HostUnreachable)
+    assert error.message == "both.example.com refused the connection"
+
+
+async def test_an_unknown_name_is_raised_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(type(asyncio.get_running_loop()), "getaddrinfo", unknown)
+    with pytest.raises(socket.gaierror):
+        await dial(to(22, "nowhere.example.com"))
+
+
+async def test_a_server_that_does_not_answer_is_given_up_in_time() -> None:
+    with black_hole() as port, pytest.raises(TimeoutError):
+        await dial(to(port, connect_timeout=0.02))
+
+
+async def test_a_name_server_that_does_not_answer_is_given_up_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def never(*_: object, **__: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(type(asyncio.get_running_loop()), "getaddrinfo", never)
+    with pytest.raises(TimeoutError):
+        await dial(to(22, "slow.example.com", connect_timeout=0.01))
+
+
+async def test_without_a_limit_of_the_users_ours_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(*_: object, **__: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(dialling, "CONNECT_TIMEOUT", 0.01)
+    monkeypatch.setattr(aiohappyeyeballs, "start_connection", never)
+    with pytest.raises(TimeoutError):
+        await dial(to(22))
+
+
+async def test_an_attempt_that_is_cancelled_leaves_no_socket() -> None:
+    with black_hole() as port:
+        left: list[int] = []
+        for _ in range(2):  # a loop may open something of its own the first time
+            attempt = asyncio.get_running_loop().create_task(dial(to(port)))
+            await turns()
+            attempt.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await attempt
+            await turns()
+            left.append(psutil.Process().num_fds())
+        assert left[0] == left[1]
+
+
+# --- the socket -----------------------------------------------------------------------------------
+
+
+async def test_small_packets_are_sent_at_once() -> None:
+    with server() as listening, await dial(to(listening.getsockname()[1])) as sock:
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="TCP_USER_TIMEOUT is Linux's")
+@pytest.mark.parametrize(
+    ("interval", "count", "milliseconds"), [(None, 3, 60_000), (2.5, 1, 5_000), (0.0, 3, 0)]
+)
+async def test_the_kernel_gives_up_when_the_keepalives_would(
+    interval: float | None, count: int, milliseconds: int
+) -> None:
+    with server() as listening:
+        destination = to(
+            listening.getsockname()[1], server_alive_interval=interval, server_alive_count_max=count
+        )
+        with await dial(destination) as sock:
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == milliseconds

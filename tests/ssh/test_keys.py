@@ -1,0 +1,304 @@
+"""Which keys a server is offered and in which order, and what becomes of those that it is not."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import asyncssh
+import pytest
+
+from tests.e2e.bed.wait import eventually
+from tunnels.errors import BadSetting
+from tunnels.ssh import keys
+from tunnels.ssh.destination import Destination
+from tunnels.ssh.keys import Keys, check_explicit, gather
+
+needs_agent = pytest.mark.skipif(
+    shutil.which("ssh-agent") is None or shutil.which("ssh-add") is None, reason="there is no ssh-agent"
+)
+
+WORK = Destination("work", "work.example.com", 22, "me")
+
+
+def make(folder: Path, name: str, *, kind: str = "ssh-ed25519") -> Path:
+    """Write a key pair, as ssh-keygen does."""
+    path = folder / name
+    key = asyncssh.generate_private_key(kind, comment=f"{name}@test")
+    key.write_private_key(str(path))
+    key.write_public_key(f"{path}.pub")
+    path.chmod(0o600)
+    return path
+
+
+def encrypt(path: Path) -> Path:
+    """Give a private key a passphrase; one round is enough for a test."""
+    subprocess.run(
+        ["ssh-keygen", "-q", "-p", "-a", "1", "-N", "secret", "-f", str(path)],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    return path
+
+
+def public(path: Path) -> bytes:
+    return asyncssh.read_public_key(f"{path}.pub").public_data
+
+
+def destination(*files: Path, configured: bool = True, agent: str | None = None) -> Destination:
+    return replace(
+        WORK,
+        identity_files=tuple(map(str, files)),
+        identity_files_configured=configured,
+        identity_agent=agent,
+    )
+
+
+@contextlib.contextmanager
+def gathered(found: Keys) -> Iterator[Keys]:
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+def blobs(found: Keys) -> list[bytes]:
+    return [pair.public_data for pair in found.pairs]
+
+
+@pytest.fixture
+def agent(home: Path) -> Iterator[str]:
+    """An ssh-agent of the test's own; gives its socket."""
+    path = str(home / "agent")
+    with subprocess.Popen(
+        ["ssh-agent", "-D", "-a", path], stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL
+    ) as process:
+        try:
+            eventually(lambda: _answers(path), within=5, what="an ssh-agent that answers")
+            yield path
+        finally:
+            process.terminate()
+
+
+def _answers(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(path) == 0
+
+
+def add(agent: str, path: Path) -> None:
+    subprocess.run(
+        ["ssh-add", "-q", str(path)],
+        env={**os.environ, "SSH_AUTH_SOCK": agent},
+        stdin=subprocess.DEVNULL,
+        check=True,
+    )
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+async def test_the_configured_files_are_offered_in_their_order(home: Path) -> None:
+    two, one = make(home, "two"), make(home, "one", kind="ecdsa-sha2-nistp256")
+    found = await gather(destination(two, one))
+    assert blobs(found) == [public(two), public(one)]
+    assert found.offered == [str(two), str(one)]
+    assert found.skipped == []
+    assert found.describe() == f"tried {two}, {one}"
+
+
+async def test_a_missing_file_that_was_configured_is_named_and_one_of_the_defaults_is_not(home: Path) -> None:
+    one, missing = make(home, "one"), home / "missing"
+    found = await gather(destination(missing, one))
+    assert blobs(found) == [public(one)]
+    assert found.skipped == [f"{missing} (No such file or directory)"]
+    assert found.describe() == f"tried {one}; skipped {missing} (No such file or directory)"
+    found = await gather(destination(missing, one, configured=False))
+    assert found.describe() == f"tried {one}"
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o644, 0o660])
+async def test_a_file_that_is_open_to_others_is_skipped_and_the_cure_is_named(mode: int, home: Path) -> None:
+    one, two = make(home, "one"), make(home, "two")
+    one.chmod(mode)
+    found = await gather(destination(one, two))
+    assert blobs(found) == [public(two)]
+    assert found.skipped == [f"{one} (others may read it: chmod 600 {one})"]
+
+
+async def test_an_encrypted_file_is_skipped_and_the_cure_is_named(home: Path) -> None:
+    one, two = encrypt(make(home, "one")), make(home, "two")
+    found = await gather(destination(one, two))
+    assert blobs(found) == [public(two)]
+    (skipped,) = found.skipped
+    assert skipped.startswith(f"{one} (it needs a passphrase: ssh-add")
+
+
+async def test_an_encrypted_file_in_the_older_format_is_skipped_too(home: Path) -> None:
+    key = asyncssh.generate_private_key("ecdsa-sha2-nistp256")
+    path = home / "pem"
+    key.write_private_key(str(path), "pkcs1-pem", passphrase="secret", cipher_name="aes128-cbc")
+    path.chmod(0o600)
+    found = await gather(destination(path))
+    assert found.pairs == []
+    (skipped,) = found.skipped
+    assert skipped.startswith(f"{path} (it needs a passphrase: ssh-add")
+
+
+async def test_a_file_that_is_no_key_is_skipped_and_said_to_be_none(home: Path) -> None:
+    path = home / "notes"
+    path.write_text("buy milk\n")
+    path.chmod(0o600)
+    (home / "folder").mkdir(mode=0o700)
+    found = await gather(destination(path, home / "folder"))
+    assert found.pairs == []
+    assert [skipped.split(" (")[0] for skipped in found.skipped] == [str(path), str(home / "folder")]
+    assert "Invalid private key" in found.skipped[0]
+
+
+async def test_with_no_key_at_all_the_message_says_so() -> None:
+    found = await gather(destination())
+    assert found.pairs == []
+    assert found.describe() == "there was no key to try"
+
+
+async def test_where_public_keys_are_switched_off_none_is_offered(home: Path) -> None:
+    found = await gather(replace(destination(make(home, "one")), pubkey_authentication=False))
+    assert (found.pairs, found.offered, found.skipped) == ([], [], [])
+
+
+async def test_a_certificate_is_offered_with_its_key(home: Path) -> None:
+    authority = asyncssh.generate_private_key("ssh-ed25519")
+    one = make(home, "one")
+    certificate = authority.generate_user_certificate(
+        asyncssh.read_public_key(f"{one}.pub"), "me", principals=["me"]
+    )
+    certificate.write_certificate(str(home / "one-cert.pub"))
+    found = await gather(
+        replace(destination(one), certificate_files=(str(home / "one-cert.pub"), str(home / "missing")))
+    )
+    assert [pair.has_cert for pair in found.pairs] == [True, False]
+    assert found.offered == [str(one)]
+
+
+async def test_no_more_keys_are_offered_than_make_sense(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "MAX_KEYS", 2)
+    files = [make(home, name) for name in ("one", "two", "three")]
+    found = await gather(destination(*files))
+    assert blobs(found) == [public(file) for file in files[:2]]
+    assert found.offered == [str(file) for file in files[:2]]
+
+
+def test_a_key_that_the_profile_names_must_exist(home: Path) -> None:
+    make(home, "one")
+    check_explicit(("~/one", str(home / "one")))
+    for name in ("~/missing", str(home)):
+        with pytest.raises(BadSetting, match=f"identity_file {name} does not exist"):
+            check_explicit(("~/one", name))
+
+
+# --- the agent ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["missing", "file", "silent"])
+async def test_an_agent_that_is_not_there_is_as_good_as_an_empty_one(kind: str, home: Path) -> None:
+    one, path = make(home, "one"), home / "agent"
+    if kind == "file":
+        path.write_text("")
+    with socket.socket(socket.AF_UNIX) as dead:
+        if kind == "silent":
+            dead.bind(str(path))  # and nobody listens
+        found = await gather(destination(one, agent=str(path)))
+    assert blobs(found) == [public(one)]
+    assert found.agent is None
+
+
+async def test_an_agent_that_hangs_up_is_as_good_as_an_empty_one(home: Path) -> None:
+    async def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+        await writer.wait_closed()
+
+    one = make(home, "one")
+    async with await asyncio.start_unix_server(hang_up, str(home / "agent")):
+        found = await gather(destination(one, agent=str(home / "agent")))
+    assert blobs(found) == [public(one)]
+    assert found.agent is None
+
+
+@needs_agent
+async def test_the_configured_keys_come_first_and_the_others_of_the_agent_after(
+    home: Path, agent: str
+) -> None:
+    other, one, two = make(home, "other"), make(home, "one"), make(home, "two")
+    for path in (other, two):
+        add(agent, path)
+    with gathered(await gather(destination(one, two, agent=agent))) as found:
+        assert blobs(found) == [public(one), public(two), public(other)]
+        assert found.offered == [str(one), f"{two} (agent)", "agent other@test"]
+
+
+@needs_agent
+async def test_identities_only_keeps_the_others_of_the_agent_out(home: Path, agent: str) -> None:
+    other, one, two = make(home, "other"), make(home, "one"), make(home, "two")
+    for path in (other, two):
+        add(agent, path)
+    only = replace(destination(one, two, agent=agent), identities_only=True)
+    with gathered(await gather(only)) as found:
+        assert blobs(found) == [public(one), public(two)]
+
+
+@needs_agent
+async def test_an_encrypted_key_that_the_agent_has_needs_no_passphrase(home: Path, agent: str) -> None:
+    one = make(home, "one")
+    add(agent, one)
+    encrypt(one)
+    only = replace(destination(one, agent=agent), identities_only=True)
+    with gathered(await gather(only)) as found:
+        assert blobs(found) == [public(one)]
+        assert found.skipped == []
+
+
+@needs_agent
+async def test_a_public_key_chooses_the_key_of_the_agent_as_with_ssh(home: Path, agent: str) -> None:
+    """ssh(1), -i: "You can also specify a public key file to use the corresponding private key"."""
+    other, one = make(home, "other"), make(home, "one")
+    for path in (other, one):
+        add(agent, path)
+    one.unlink()  # as with an agent that is a password manager or a token: only the .pub is on disk
+    for named in (one, Path(f"{one}.pub")):
+        only = replace(destination(named, agent=agent), identities_only=True)
+        with gathered(await gather(only)) as found:
+            assert blobs(found) == [public(one)], f"IdentityFile {named.name}"
+            assert found.skipped == []
+
+
+@needs_agent
+async def test_a_key_of_the_agent_is_found_without_its_public_file_as_with_ssh(
+    home: Path, agent: str
+) -> None:
+    """OpenSSH reads the public half out of the private file, which it can without the passphrase."""
+    one = make(home, "one")
+    add(agent, one)
+    wanted = public(one)
+    encrypt(one)
+    Path(f"{one}.pub").unlink()
+    only = replace(destination(one, agent=agent), identities_only=True)
+    with gathered(await gather(only)) as found:
+        assert blobs(found) == [wanted]
+
+
+@needs_agent
+async def test_closing_hangs_up_on_the_agent_and_twice_is_no_error(home: Path, agent: str) -> None:
+    add(agent, make(home, "one"))
+    found = await gather(destination(agent=agent))
+    assert len(found.pairs) == 1
+    assert found.agent is not None
+    found.close()
+    found.close()
+    assert found.agent is None
