@@ -6,6 +6,7 @@ used up by whatever else the agent holds.
 
 from __future__ import annotations
 
+import base64
 import os
 import stat
 from dataclasses import dataclass, field
@@ -18,6 +19,9 @@ from tunnels.ssh.destination import Destination
 
 #: Keys offered to one server at most: each costs a try of MaxAuthTries, and a stranger's agent may hold many.
 MAX_KEYS = 20
+
+#: Bytes of a key file that are looked at; a key of 16,384 bits with its certificate has less.
+_MAX_KEY_FILE = 64 * 1024
 
 
 @dataclass(slots=True)
@@ -112,11 +116,36 @@ def _offer(keys: Keys, pair: asyncssh.SSHKeyPair, name: str) -> None:
 
 
 def _public_part(path: Path) -> bytes | None:
-    """The public key beside a private one, if ssh-keygen's ``.pub`` is still there."""
+    """The public half of a key file: from the ``.pub`` beside it, or the file itself, whichever has it.
+
+    ``path`` may also name a ``.pub`` alone, for a private half that only the agent has (ssh(1), ``-i``).
+    """
+    for candidate in (f"{path}.pub", str(path)):
+        try:
+            return asyncssh.read_public_key(candidate).public_data
+        except (OSError, ValueError, asyncssh.KeyImportError):
+            continue
+    return _public_part_of_private(path)
+
+
+def _public_part_of_private(path: Path) -> bytes | None:
+    """The public half that an OpenSSH private key file has in the clear, also where it is encrypted.
+
+    Source: openssh-portable, PROTOCOL.key: a magic, three strings, a number, the public key.
+    """
     try:
-        return asyncssh.read_public_key(str(path) + ".pub").public_data
-    except (OSError, ValueError, asyncssh.KeyImportError):
+        lines = path.read_bytes()[:_MAX_KEY_FILE].splitlines()
+        body = base64.b64decode(b"".join(line for line in lines if not line.startswith(b"-----")))
+        rest = body.removeprefix(b"openssh-key-v1\0")
+        if rest == body:
+            return None
+        for _ in range(3):  # cipher, key derivation function and its options
+            rest = rest[4 + int.from_bytes(rest[:4], "big") :]
+        rest = rest[4:]  # how many keys; ssh knows only 1
+        public = rest[4 : 4 + int.from_bytes(rest[:4], "big")]
+    except (OSError, ValueError):
         return None
+    return public or None
 
 
 def _name(pair: asyncssh.SSHKeyPair) -> str:
