@@ -353,6 +353,20 @@ def test_status_as_json_does_without_rich_too() -> None:
     assert modules & (ENGINE | {"typer", "rich", "asyncio"}) == set()
 
 
+def test_importing_all_of_the_command_line_loads_no_engine() -> None:
+    names = [f"tunnels.{module}" for module in MODULES if within(module, {"cli"})]
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys, {', '.join(names)}; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = set(done.stdout.split())
+    assert set(names) <= loaded
+    ours = {f"tunnels.{room}" for room in ("daemon", "supervisor", "ssh", "forwarding")}
+    assert [name for name in loaded if within(name, ENGINE | ours | {"asyncio"})] == []
+
+
 @pytest.mark.parametrize(
     "arguments", [["status", "work-db"], ["list"], ["up", "--help"], ["daemon", "--help"]]
 )

@@ -152,6 +152,27 @@ def test_the_lock_is_had_once_until_it_is_released() -> None:
         second.release()
 
 
+def test_who_has_the_lock_is_known_to_the_others() -> None:
+    first, second = Lock(paths.lock_file()), Lock(paths.lock_file())
+    try:
+        assert second.holder is None
+        assert first.acquire()
+        assert not second.acquire()
+        assert second.holder == os.getpid()
+    finally:
+        first.release()
+        second.release()
+
+
+@pytest.mark.parametrize("content", [b"", b"soon\n", b"-1\n", b"\xff" * 30])
+def test_a_lock_without_a_number_in_it_has_no_known_holder(content: bytes) -> None:
+    paths.make_private(paths.lock_file().parent)
+    paths.lock_file().write_bytes(content)
+    lock = Lock(paths.lock_file())
+    assert lock.holder is None
+    lock.release()
+
+
 def test_the_lock_is_in_a_private_folder_in_a_private_file(path: Path) -> None:
     path.parent.chmod(0o755)
     lock = Lock(paths.lock_file())

@@ -4,6 +4,7 @@
 
     TunnelsError
     ├── UsageError              the command line is wrong                     exit 2
+    │   └── AlreadyAnswered     the question is no longer open                exit 2
     ├── ProfileError            the profile file is wrong; every problem      exit 2   permanent
     ├── NoSuchProfile           with the close names                          exit 4
     ├── NotAsAsked              a tunnel is not in the state asked for        exit 1
@@ -84,6 +85,12 @@ class Problem(NamedTuple):
         field = f"{self.field}: " if self.field else ""
         hint = f" ({self.hint})" if self.hint else ""
         return f"{where}{field}{self.message}{hint}"
+
+
+class AlreadyAnswered(UsageError):
+    """The question is no longer open: somebody else has answered it, or it was overtaken."""
+
+    code = "already-answered"
 
 
 class ProfileError(TunnelsError):

@@ -95,16 +95,20 @@ def make_private(folder: Path) -> Path:
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = folder.stat(follow_symlinks=False)
-        if stat.S_ISLNK(found.st_mode):  # a link that the user made is fine; what it leads to is checked
-            found = folder.stat()
+        found, link, parent = folder.stat(), folder.lstat(), folder.parent.stat()
     except OSError as exc:
         raise BadSetting(f"{folder}: {exc.strerror or exc}") from exc
     if not stat.S_ISDIR(found.st_mode):
         raise BadSetting(f"{folder} is not a folder")
-    if found.st_uid != os.getuid():
+    me = os.getuid()
+    if found.st_uid != me or link.st_uid not in (me, 0) or parent.st_uid not in (me, 0):
         raise BadSetting(
-            f"{folder} belongs to another user", hint="set TUNNELS_RUNTIME_DIR or TUNNELS_STATE_DIR"
+            f"{folder} belongs to another user, or the folder above it does",
+            hint="set TUNNELS_RUNTIME_DIR or TUNNELS_STATE_DIR",
+        )
+    if stat.S_IMODE(found.st_mode) & 0o022:  # a folder that is meant to be shared is not ours to close
+        raise BadSetting(
+            f"others may write to {folder}", hint=f"chmod go-w {folder}, or name a folder for tunnels alone"
         )
     if stat.S_IMODE(found.st_mode) & 0o077:
         folder.chmod(0o700)

@@ -15,11 +15,15 @@ Editor = Callable[[str], Path]
 
 @pytest.fixture
 def editor(home: Path, monkeypatch: pytest.MonkeyPatch) -> Editor:
-    """Have a shell script as the editor; what it edits is ``$1``. It notes each of its runs."""
+    """Have a shell script as the editor; what it edits is ``$1``. It notes each of its runs.
+
+    ``edit EXPRESSION`` in it is ``sed -i``, which not every system has.
+    """
+    edit = 'edit() { sed "$1" "$file" > "$file.made" && cat "$file.made" > "$file" && rm "$file.made"; }'
 
     def become(script: str) -> Path:
         program, runs = home / "editor", home / "runs"
-        program.write_text(f'#!/bin/sh\necho "$1" >> {runs}\n{script}\n')
+        program.write_text(f'#!/bin/sh\nfile="$1"\n{edit}\necho "$1" >> {runs}\n{script}\n')
         program.chmod(0o700)
         monkeypatch.setenv("EDITOR", str(program))
         return runs
@@ -27,7 +31,7 @@ def editor(home: Path, monkeypatch: pytest.MonkeyPatch) -> Editor:
     return become
 
 
-GOOD_EDIT = """sed -i s/bastion/gateway/ "$1" """
+GOOD_EDIT = "edit s/bastion/gateway/"
 BAD_EDIT = """echo 'hosst = 1' >> "$1" """
 
 
@@ -151,7 +155,9 @@ def test_visual_comes_before_editor_and_may_have_arguments(
     path = profile_file()
     editor("exit 1")
     visual = home / "my editor"
-    visual.write_text('#!/bin/sh\ntest "$1" = --wait && sed -i s/bastion/gateway/ "$2"\n')
+    visual.write_text(
+        '#!/bin/sh\ntest "$1" = --wait && sed s/bastion/gateway/ "$2" > "$2.made" && mv "$2.made" "$2"\n'
+    )
     visual.chmod(0o700)
     monkeypatch.setenv("VISUAL", f"'{visual}' --wait")
     assert tunnels("edit").code == 0
@@ -202,7 +208,7 @@ def test_a_file_that_cannot_be_read_is_not_overwritten(editor: Editor) -> None:
 @pytest.mark.parametrize("answer", ["\n", "y\n", "yes\n", " YES \n"])
 def test_a_bad_edit_can_be_mended_on_a_terminal(answer: str, editor: Editor) -> None:
     path = profile_file()
-    runs = editor(f"""grep -q hosst "$1" && sed -i '/hosst/d; s/bastion/gateway/' "$1" || {BAD_EDIT}""")
+    runs = editor(f"""grep -q hosst "$1" && edit '/hosst/d; s/bastion/gateway/' || {BAD_EDIT}""")
     result = tunnels("edit", is_terminal=True, typed=answer)
     assert result.code == 0
     assert len(runs.read_text().splitlines()) == 2

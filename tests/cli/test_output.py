@@ -139,6 +139,29 @@ def test_an_error_from_a_server_cannot_command_the_terminal() -> None:
     assert "\x1b[2J" not in err.getvalue()
 
 
+# --- asking a person --------------------------------------------------------------------
+
+
+def test_a_question_is_asked_on_stderr_and_answered_with_what_was_typed() -> None:
+    with streams(is_terminal=True, typed="yes \nno\n") as (out, err):
+        assert output.ask("Trust [it]?") == "yes "
+    assert "Trust [it]? " in err.getvalue()
+    assert out.getvalue() == ""
+
+
+def test_the_end_of_the_input_is_no_answer() -> None:
+    with streams(is_terminal=True) as (_, err):
+        assert output.ask("Trust it?") is None
+    assert err.getvalue().endswith("\n"), "the shell goes on in the line of the question"
+
+
+def test_a_question_from_a_server_cannot_command_the_terminal() -> None:
+    with streams(is_terminal=True, typed="123456\n") as (_, err):
+        output.ask("one-time password \x1b]0;owned\x07\x1b[2J")
+    assert "\x1b]0" not in err.getvalue()
+    assert "\x1b[2J" not in err.getvalue()
+
+
 # --- is there a person ----------------------------------------------------------------------------
 
 

@@ -18,6 +18,7 @@ from tunnels.errors import NoSuchProfile, Problem, ProfileError, TunnelsError
 #: The table of the contract.
 EXIT_CODES = {
     "UsageError": 2,
+    "AlreadyAnswered": 2,
     "ProfileError": 2,
     "NoSuchProfile": 4,
     "NeedsPerson": 5,

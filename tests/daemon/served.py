@@ -198,7 +198,7 @@ def daemon_thread(*tunnels: TunnelStatus) -> Iterator[PaperDaemon]:
         async with serving(*tunnels) as daemon:
             ready.set_result(daemon)
             await daemon.stopping.wait()
-        paths.socket_path().unlink()
+        paths.socket_path().unlink(missing_ok=True)  # since Python 3.13 the server has done it
 
     def run() -> None:
         lock = control_socket.Lock(paths.lock_file())

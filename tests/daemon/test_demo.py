@@ -70,6 +70,16 @@ async def test_a_client_that_is_not_held_ends_it(monkeypatch: pytest.MonkeyPatch
         await demo.run(lambda text, done: None)
 
 
+@pytest.mark.usefixtures("short")
+async def test_it_ends_by_looking_whether_the_ports_are_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def not_free(_: object) -> None:
+        raise NotAsAsked("port 1 is not free")
+
+    monkeypatch.setattr(demo._Demo, "_check_free", not_free)
+    with pytest.raises(NotAsAsked, match="not free"):
+        await demo.run(lambda text, done: None)
+
+
 # --- its parts ------------------------------------------------------------------------------------
 
 

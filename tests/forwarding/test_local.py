@@ -218,6 +218,20 @@ async def test_a_client_that_leaves_while_it_waits_for_a_second_connection_is_fo
         assert next_one.requests == []
 
 
+async def test_a_client_that_left_while_its_channel_opened_does_not_wait_for_a_second_connection() -> None:
+    dying = FakeLink()
+    dying.gate, dying.open_errors = asyncio.Event(), [GONE]
+    async with forwarding(dying) as (local, port):
+        with connect(port) as peer:
+            await until(lambda: dying.requests)
+            peer.reset()
+        await until(lambda: local.counters[0] == 0)
+        dying.gate.set()
+        await until(lambda: len(local.scope) == 0)
+        assert local.counters == (0, 1, 0)
+        assert local.door.waiting == 0
+
+
 async def test_a_client_that_leaves_while_its_channel_opens_has_it_aborted() -> None:
     link = FakeLink()
     link.gate = asyncio.Event()
@@ -265,22 +279,42 @@ async def test_a_port_in_use_fails_that_forward_and_is_tried_again_until_it_is_f
 ) -> None:
     monkeypatch.setattr(backoff, "LISTEN_RETRIES", (0.001, 0.002))
     port = free_port()
-    with socket.create_server((LOOPBACK, port)):
-        async with forwarding(FakeLink(), listen=TcpAddress(None, port)) as (local, _):
-            assert local.forwarder.status().state is ForwardState.FAILED
-            assert isinstance(local.forwarder.error, ListenError)
-            assert local.forwarder.status().error is not None
-            assert local.states == [ForwardState.FAILED]
-    # closed while it was being tried again: nothing is left to take the port
-    assert local.forwarder.state is ForwardState.PENDING
-
     holder = socket.create_server((LOOPBACK, port))
     async with forwarding(FakeLink(), listen=TcpAddress(None, port)) as (local, _):
-        await asyncio.get_running_loop().run_in_executor(None, holder.close)
+        assert local.forwarder.status().state is ForwardState.FAILED
+        assert isinstance(local.forwarder.error, ListenError)
+        holder.close()
         await until(lambda: local.forwarder.state is ForwardState.LISTENING)
         assert local.forwarder.error is None
         assert accepts(port)
-        assert local.states == [ForwardState.FAILED, ForwardState.LISTENING]  # and not once for each attempt
+        await until(lambda: len(local.scope) == 0)
+
+
+async def test_trying_again_is_news_only_when_the_reason_is_another_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(backoff, "LISTEN_RETRIES", (0.0,))
+    reasons = iter(["used by a", "used by a", "used by a", "used by b"])
+
+    async def bind(*_: object) -> Listener:
+        if (reason := next(reasons, None)) is not None:
+            raise ListenError(reason)
+        return Listener([], 5432)
+
+    monkeypatch.setattr(Listener, "bind", bind)
+    async with forwarding(FakeLink()) as (local, _):
+        await until(lambda: local.forwarder.state is ForwardState.LISTENING)
+        assert local.states == [ForwardState.FAILED, ForwardState.FAILED, ForwardState.LISTENING]
+
+
+async def test_closing_ends_the_attempts_to_listen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backoff, "LISTEN_RETRIES", (0.001,))
+    port = free_port()
+    with socket.create_server((LOOPBACK, port)):
+        async with forwarding(FakeLink(), listen=TcpAddress(None, port)) as (local, _):
+            local.forwarder.close()
+            assert local.forwarder.state is ForwardState.PENDING
+            await until(lambda: len(local.scope) == 0)
 
 
 async def test_a_bug_in_listening_ends_this_forward_and_is_logged(

@@ -196,6 +196,7 @@ def stall(relay: Coupled) -> int:
     """Deliver until the channel is paused, because the client does not read; return how many bytes."""
     delivered = 0
     while not relay.channel.paused:
+        assert delivered < 64 * MIB
         relay.channel.deliver(b"d" * 32 * KIB)
         delivered += 32 * KIB
     return delivered

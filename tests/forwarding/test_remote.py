@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -163,8 +165,12 @@ async def test_a_destination_that_does_not_answer_times_out(monkeypatch: pytest.
             "not found",
             DialReason.NAME_NOT_RESOLVED,
         ),
-        (OSError(113, "No route to host"), "No route to host", DialReason.HOST_UNREACHABLE),
-        (OSError(24, "whatever"), "Too many open files", DialReason.OTHER),
+        (
+            OSError(errno.EHOSTUNREACH, "whatever"),
+            os.strerror(errno.EHOSTUNREACH),
+            DialReason.HOST_UNREACHABLE,
+        ),
+        (OSError(errno.EMFILE, "whatever"), os.strerror(errno.EMFILE), DialReason.OTHER),
     ],
 )
 async def test_any_other_failure_of_the_destination_says_what_the_system_said(

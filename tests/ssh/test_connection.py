@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import asyncssh
 import psutil
@@ -41,9 +41,10 @@ from tunnels.forwarding.door import Door
 from tunnels.forwarding.local import LocalForwarder
 from tunnels.forwarding.remote import RemoteForwarder
 from tunnels.ssh import connection as connections
-from tunnels.ssh import options
+from tunnels.ssh import keys, options
 from tunnels.ssh.connection import LINK_HIGH_WATER, SshConnection, connect
 from tunnels.ssh.cpu import has_aes
+from tunnels.ssh.destination import Destination
 from tunnels.tasks import TaskScope
 
 every_loop = fakes.every_loop
@@ -250,6 +251,37 @@ async def test_a_key_file_of_the_profile_that_does_not_exist_is_a_bad_setting(ss
     assert error.message == "identity_file ~/nowhere does not exist"
 
 
+async def test_a_cipher_that_does_not_exist_is_a_bad_setting_and_leaves_no_socket(sshd: Sshd) -> None:
+    open_before = psutil.Process().num_fds()
+    error = await refuse_to_connect(profile(sshd, ciphers=("rot13",)))
+    assert isinstance(error, BadSetting)
+    assert "rot13" in error.message
+    assert psutil.Process().num_fds() == open_before
+
+
+@pytest.mark.parametrize("works", [True, False])
+async def test_the_agent_is_hung_up_on_when_the_login_is_over(
+    works: bool, sshd: Sshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    class Agent:
+        def close(self) -> None:
+            calls.append("close")
+
+    async def gather(_: Destination) -> keys.Keys:
+        pairs = asyncssh.load_keypairs([str(sshd.identity)]) if works else []
+        return keys.Keys(pairs=list(pairs), agent=cast("asyncssh.SSHAgentClient", Agent()))
+
+    monkeypatch.setattr(keys, "gather", gather)
+    if works:
+        async with connected(sshd):
+            assert calls == ["close"]
+    else:
+        assert isinstance(await refuse_to_connect(profile(sshd)), LoginRefused)
+        assert calls == ["close"]
+
+
 async def test_an_unknown_host_key_is_an_error_where_the_policy_is_strict(sshd: Sshd, home: Path) -> None:
     error = await refuse_to_connect(profile(sshd, known_hosts=(str(home / "known_hosts"),)))
     assert isinstance(error, HostKeyUnknown)
@@ -358,6 +390,19 @@ async def test_a_jump_host_that_goes_takes_the_connection_with_it(
         await until(lambda: lost)
         assert isinstance(lost[0], ConnectionLost)
     assert len(lost) == 1
+
+
+async def test_a_target_that_goes_leaves_no_connection_to_its_jump_host(
+    sshd: Sshd, another_sshd: Callable[..., Sshd]
+) -> None:
+    target = another_sshd()
+    both = (str(sshd.known_hosts), str(target.known_hosts))
+    lost: list[TunnelsError] = []
+    jump = (f"{sshd.user}@{sshd.host}:{sshd.port}",)
+    async with connected(target, lost.append, jump=jump, known_hosts=both):
+        target.drop_sessions()
+        await until(lambda: lost)
+        await until(lambda: sshd.sessions() == 0)
 
 
 async def test_the_host_key_of_a_jump_host_is_checked_too(

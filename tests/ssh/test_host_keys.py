@@ -48,6 +48,19 @@ ASK, STRICT, ACCEPT_NEW = HostKeyPolicy.ASK, HostKeyPolicy.STRICT, HostKeyPolicy
 @pytest.fixture(autouse=True)
 def _nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host_keys, "_trusted_until_exit", set())
+    monkeypatch.setattr(host_keys, "_pinned_until_exit", {})
+
+
+@pytest.mark.parametrize("nowhere", [(), (os.devnull,), ("/dev/full/known_hosts",)], ids=str)
+def test_accept_new_takes_one_key_of_a_server_also_where_it_cannot_be_written(
+    nowhere: tuple[str, ...],
+) -> None:
+    """Otherwise accept-new would be the switch that ignores host keys."""
+    where = replace(destination(), user_known_hosts_files=nowhere)
+    HostKeyChecker(where, ACCEPT_NEW).check(A, "ssh-ed25519")
+    HostKeyChecker(where, ACCEPT_NEW).check(A, "ssh-ed25519")
+    with pytest.raises(HostKeyRejected, match="has changed"):
+        HostKeyChecker(where, ACCEPT_NEW).check(B, "ssh-ed25519")
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from functools import cache
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, TextIO
 
-from tunnels.core.logline import printable_lines
+from tunnels.core.logline import printable, printable_lines
 from tunnels.core.status import JSON_VERSION, Json, error_to_json
 from tunnels.errors import TunnelsError
 
@@ -83,7 +83,7 @@ def show_error(error: TunnelsError, *, as_json: bool = False) -> None:
 def ask(prompt: str, *, secret: bool = False) -> str | None:
     """Ask a person; None where they ended the input instead of answering."""
     try:
-        return err().input(f"{prompt} ", password=secret, markup=False)
+        return err().input(f"{printable(prompt)} ", password=secret, markup=False)
     except EOFError:
         err().print()
         return None

@@ -18,7 +18,7 @@ from tunnels.core.durations import parse_duration
 from tunnels.core.profile import Profile
 from tunnels.core.state import ForwardState, TunnelState
 from tunnels.core.status import Snapshot, TunnelStatus
-from tunnels.errors import NeedsPerson, NotAsAsked, TunnelsError, UsageError
+from tunnels.errors import AlreadyAnswered, NeedsPerson, NotAsAsked, TunnelsError, UsageError
 
 #: Seconds that `up` waits for its tunnels; they go on trying afterwards.
 DEFAULT_TIMEOUT = "30s"
@@ -98,10 +98,10 @@ class _Waiting:
         self._as_json = as_json
         self._reported: set[str] = set()
         self._answered: set[str] = set()
+        self._deadline = time.monotonic() + timeout
         self._errors: list[TunnelsError] = []
 
     def run(self) -> int:
-        deadline = time.monotonic() + self._timeout
         last = Snapshot(None)
         with self._spinner() as say:
             for snapshot in self._client.watch(0.25):
@@ -113,7 +113,7 @@ class _Waiting:
                 open_names = [n for n in self._names if n not in self._reported]
                 if not open_names:
                     break
-                if time.monotonic() >= deadline:
+                if time.monotonic() >= self._deadline:
                     self._time_is_over(snapshot, open_names)
                     break
         return self._finish(last)
@@ -175,8 +175,10 @@ class _Waiting:
             self._errors.append(error)
             return
         with say.paused(), Client.connect() as client:  # this client's connection is busy with the watch
+            asked = time.monotonic()
             output.note(f"\n{question.text}")
             answer = output.ask(question.prompt, secret=question.secret)
+            self._deadline += time.monotonic() - asked  # a person who compares fingerprints has all the time
             if answer is None:
                 self._reported.add(tunnel.name)
                 self._errors.append(
@@ -185,6 +187,8 @@ class _Waiting:
                 return
             try:
                 client.answer(tunnel.name, question.id, answer)
+                self._answered.add(question.id)
+            except AlreadyAnswered:  # on another terminal, while this person was thinking
                 self._answered.add(question.id)
             except UsageError as error:
                 output.show_error(error)  # asked again with the next snapshot

@@ -41,7 +41,10 @@ from dataclasses import dataclass
 from tunnels.core.backoff import DEMAND_INTERVAL, SETTLE_AFTER, Random, refused_delay, retry_delay
 from tunnels.core.profile import Retry
 from tunnels.core.state import TunnelState
-from tunnels.errors import GaveUp, LoginRefused, TunnelsError
+from tunnels.errors import BadSetting, GaveUp, HostKeyRejected, HostKeyUnknown, TunnelsError
+
+#: A person must look at these first, also after the tunnel has been up.
+_NEVER_RETRIED = (HostKeyRejected, HostKeyUnknown, BadSetting)
 
 # --- events: what happened ------------------------------------------------------------------------
 
@@ -281,7 +284,7 @@ class Lifecycle:
         return [CancelTimer(), DropConnection(), *self._fail(event.error)]
 
     def _back_off_or_fail(self, error: TunnelsError, now: float) -> list[Action]:
-        if error.retryable or (self.ever_up and isinstance(error, LoginRefused)):
+        if error.retryable or (self.ever_up and not isinstance(error, _NEVER_RETRIED)):
             return self._back_off(error, now)
         return self._fail(error)
 
@@ -299,7 +302,7 @@ class Lifecycle:
             return self._fail(gave_up)
         self.state = TunnelState.BACKOFF
         self.error = error
-        if isinstance(error, LoginRefused):
+        if not error.retryable:  # it worked before, so it may again; but each attempt may count against us
             self._hurry = False
             delay = refused_delay(self._random)
         else:

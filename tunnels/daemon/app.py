@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
 import random
+import resource
 import signal
 import sys
 import time
@@ -29,9 +31,21 @@ from tunnels.tasks import TaskScope
 
 _log = logging.getLogger("tunnels")
 
+#: Open files that the engine asks for; systemd's own default for services is half a million (524,288).
+MAX_FILES = 65_536
+
+
+def _raise_file_limit() -> None:
+    """Allow as many files as the system lets us: each client is one, and 1,024 are soon used up."""
+    with contextlib.suppress(ValueError, OSError):
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+
 
 def run_loop(main: Coroutine[Any, Any, int]) -> int:
     """Run the engine, on uvloop where there is one."""
+    _raise_file_limit()
     try:
         import uvloop  # noqa: PLC0415 - not on every system
     except ImportError:
@@ -82,21 +96,21 @@ async def _daemon(config_path: Path, ready: Callable[[str], None]) -> int:
     if desired.running:
         _log.warning("the last daemon did not end on purpose")
     scope = TaskScope("daemon")
+    _on_signals(stop, lambda: scope.spawn(_reload(handlers.reload), name="reload"))
     try:
         await handlers.take_up(names)
         save(supervisor.names)
         await server.start()
-        _on_signals(stop, lambda: scope.spawn(_reload(handlers.reload), name="reload"))
         gc.freeze()  # what start-up made lives for ever: the collector need not look at it again
         ready("ready")
         await stop.wait()
         _log.info("daemon stops")
     finally:
+        running = False  # said first: nobody is to bring back what is just ending
+        save(supervisor.names)
         await server.aclose()
         await supervisor_close(supervisor)
         await scope.aclose()
-        running = False
-        save(names)
         paths.socket_path().unlink(missing_ok=True)
     return 0
 
@@ -160,8 +174,9 @@ def ready_on(fd: int | None) -> Callable[[str], None]:
 
     def say(word: str) -> None:
         if fd is not None:
-            os.write(fd, f"{word}\n".encode("ascii"))
-            os.close(fd)
+            with contextlib.suppress(OSError):  # whoever started us is gone; that is no reason to end
+                os.write(fd, f"{word}\n".encode("ascii"))
+                os.close(fd)
         elif word == "ready" and sys.stderr.isatty():
             print("ready", file=sys.stderr)  # noqa: T201
 

@@ -16,7 +16,7 @@ from tunnels.core.address import TcpAddress
 from tunnels.core.forward import Forward
 from tunnels.core.socks import ConnectRequest, Fail, Send, SocksServer
 from tunnels.core.state import ForwardState
-from tunnels.errors import BadSetting, DialError, ForwardError
+from tunnels.errors import BadSetting, DialError, ListenError
 from tunnels.forwarding.door import Door
 from tunnels.forwarding.local import ListeningForwarder, OnRefused, origin_of
 from tunnels.forwarding.relay import SocketEnd, reset
@@ -44,17 +44,17 @@ class DynamicForwarder(ListeningForwarder):
         self._credentials: Credentials | None = None
         self._handshakes: set[_Handshake] = set()
 
-    async def bind(self) -> None:
+    async def _try_to_bind(self) -> bool:
         """Find the password, if one is wanted, and listen."""
         auth = self.forward.auth
         if auth is not None and self._credentials is None:
             try:
                 secret = await password_command.run(auth.password_command)
             except BadSetting as error:
-                self._become(ForwardState.FAILED, ForwardError(f"auth: {error.message}", hint=error.hint))
-                return
+                self._become(ForwardState.FAILED, ListenError(f"auth: {error.message}", hint=error.hint))
+                return False
             self._credentials = _checker(auth.username, secret)
-        await super().bind()
+        return await super()._try_to_bind()
 
     def close(self) -> None:
         """Stop listening, and end every client with a reset."""

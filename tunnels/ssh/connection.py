@@ -12,7 +12,14 @@ import asyncssh
 
 from tunnels.core.address import EVERY_INTERFACE, Address, TcpAddress
 from tunnels.core.profile import Profile
-from tunnels.errors import BadSetting, ForwardError, ListenError, LoginRefused, TunnelsError
+from tunnels.errors import (
+    BadSetting,
+    ForwardError,
+    HostUnreachable,
+    ListenError,
+    LoginRefused,
+    TunnelsError,
+)
 from tunnels.forwarding.channel import Acceptor, ChannelEnd, LinkLost, Origin, RemoteListener
 from tunnels.ssh import keys, prompts
 from tunnels.ssh.cpu import has_aes
@@ -20,7 +27,7 @@ from tunnels.ssh.destination import Destination, Route
 from tunnels.ssh.dial import dial
 from tunnels.ssh.faults import channel_error, connect_error, lost_error
 from tunnels.ssh.host_keys import HostKeyChecker
-from tunnels.ssh.options import connect_options
+from tunnels.ssh.options import LOGIN_TIMEOUT, connect_options, connect_timeout
 from tunnels.ssh.resolve import resolve
 from tunnels.ssh.round_trip import RoundTrip
 from tunnels.tasks import TaskScope
@@ -45,7 +52,10 @@ async def connect(profile: Profile, on_lost: OnLost) -> SshConnection:
     """
     if profile.identity_file:
         keys.check_explicit(profile.identity_file)
-    route = await resolve(profile)
+    try:
+        route = await resolve(profile)
+    except OSError as exc:  # no file descriptor, no room in the temporary folder: not for ever
+        raise HostUnreachable(f"ssh could not be asked about {profile.host}: {exc.strerror or exc}") from exc
     _refuse_unsupported(profile, route)
     hops: list[asyncssh.SSHClientConnection] = []
     try:
@@ -58,6 +68,11 @@ async def connect(profile: Profile, on_lost: OnLost) -> SshConnection:
         for conn in reversed(hops):
             conn.abort()
         raise
+
+
+def _time_for(destination: Destination) -> float:
+    """Seconds for a hop behind another one; asyncssh's own limit begins only after TCP has connected."""
+    return connect_timeout(destination) + LOGIN_TIMEOUT
 
 
 def _refuse_unsupported(profile: Profile, route: Route) -> None:
@@ -96,12 +111,13 @@ async def _connect_hop(
         else:
             options["tunnel"], sock = through, None
         try:
-            return await asyncssh.connect(
-                known_hosts=checker.asyncssh_known_hosts(),
-                **options,
-                client_keys=offered.pairs or None,
-                client_factory=lambda: client,
-            )
+            async with asyncio.timeout(_time_for(destination) if through is not None else None):
+                return await asyncssh.connect(
+                    known_hosts=checker.asyncssh_known_hosts(),
+                    **options,
+                    client_keys=offered.pairs or None,
+                    client_factory=lambda: client,
+                )
         except BaseException:
             if sock is not None:
                 sock.close()
@@ -208,23 +224,28 @@ class SshConnection:
         """Have the server connect to ``connect`` and couple the channel to ``end``. See `channel.Link`."""
         if not isinstance(connect, TcpAddress):
             raise ForwardError("unix sockets cannot be forwarded yet")
-        if self._conn.is_closed():
+        if self._gone:
             raise LinkLost("the connection is gone")
         self._own(end)
+
+        def session() -> Any:
+            if self._gone:  # it has ended between the server's answer and now: the next one will do
+                raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "SSH connection closed")
+            return end
+
         try:
-            await self._conn.create_connection(
-                lambda: end,  # type: ignore[arg-type, return-value]  # it has the shape, if not the base class
-                connect.host or "localhost",
-                connect.port,
-                *origin,
-            )
+            await self._conn.create_connection(session, connect.host or "localhost", connect.port, *origin)
         except asyncssh.ChannelOpenError as exc:
-            self._ends.discard(end)
-            if self._conn.is_closed():
+            self._disown(end)
+            if self._gone:
                 raise LinkLost("the connection ended while a client was being connected") from exc
             raise channel_error(exc, connect) from exc
-        except (asyncssh.Error, OSError) as exc:
-            self._ends.discard(end)
+        except (
+            asyncssh.Error,
+            OSError,
+            AssertionError,
+        ) as exc:  # asyncssh asserts that it is still connected
+            self._disown(end)
             raise LinkLost("the connection ended while a client was being connected") from exc
 
     async def listen(self, address: Address, acceptor: Acceptor) -> RemoteListener:
@@ -248,7 +269,7 @@ class SshConnection:
         try:
             listener = await self._conn.create_server(accept, host, address.port)
         except asyncssh.ChannelListenError as exc:
-            if self._conn.is_closed():
+            if self._gone:
                 raise LinkLost("the connection ended while the server was asked to listen") from exc
             raise _listen_refused(address) from exc
         except (asyncssh.Error, OSError) as exc:
@@ -300,6 +321,18 @@ class SshConnection:
         transport = getattr(conn, "_transport", None)
         if transport is not None and hasattr(transport, "set_write_buffer_limits"):
             transport.set_write_buffer_limits(high=LINK_HIGH_WATER)
+
+    @property
+    def _gone(self) -> bool:
+        """Whether the connection has ended. asyncssh says so a moment after it has let its transport go."""
+        return self._conn.is_closed() or getattr(self._conn, "_transport", self) is None
+
+    def _disown(self, end: ChannelEnd) -> None:
+        """The end got no channel here; what this connection has told it holds no longer."""
+        self._ends.discard(end)
+        end.on_closed = None
+        if self._paused:
+            end.link_resumed()
 
     def _own(self, end: ChannelEnd) -> None:
         self._ends.add(end)

@@ -9,7 +9,7 @@ import sys
 import aiohappyeyeballs
 
 from tunnels.ssh.destination import Destination
-from tunnels.ssh.options import CONNECT_TIMEOUT, user_timeout
+from tunnels.ssh.options import connect_timeout, user_timeout
 
 #: Seconds before the next address is tried beside the first (RFC 8305 section 5, "Connection Attempt Delay").
 ATTEMPT_DELAY = 0.25
@@ -20,8 +20,7 @@ _FAMILIES = {"any": socket.AF_UNSPEC, "inet": socket.AF_INET, "inet6": socket.AF
 async def dial(destination: Destination) -> socket.socket:
     """Connect. Raises OSError: gaierror for the name, TimeoutError for no answer."""
     loop = asyncio.get_running_loop()
-    timeout = CONNECT_TIMEOUT if destination.connect_timeout is None else destination.connect_timeout
-    async with asyncio.timeout(timeout):
+    async with asyncio.timeout(connect_timeout(destination)):
         found = await loop.getaddrinfo(
             destination.hostname,
             destination.port,

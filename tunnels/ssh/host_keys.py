@@ -49,6 +49,9 @@ _KRL_TIMEOUT: Final = 5.0  # seconds; ssh-keygen needs a few milliseconds
 #: Keys a person has said yes to that could not be written: the file, the name, the key.
 _trusted_until_exit: set[tuple[str | None, str, bytes]] = set()
 
+#: Keys that accept-new has taken and that could not be written: the first one of a server counts.
+_pinned_until_exit: dict[tuple[str | None, str], bytes] = {}
+
 
 class UnconfirmedHostKey(HostKeyUnknown):
     """The host key is not on file, and a person may say that it is right. The code stays the same."""
@@ -234,8 +237,15 @@ class HostKeyChecker:
         message = f"the host key of {self.host} is not known: {shown}"
         match self.policy:
             case HostKeyPolicy.ACCEPT_NEW:
+                pinned = _pinned_until_exit.setdefault((key.file, key.name), key.blob)
+                if pinned != key.blob:  # the first one could not be written down, but it is not forgotten
+                    raise HostKeyRejected(
+                        f"the host key of {self.host} has changed: the server shows {shown}, and showed another before",
+                        hint="it could not be written to a known_hosts file; name one that can: known_hosts",
+                    )
                 self._accepted.add(key.blob)
-                _write(key)
+                if _write(key):
+                    del _pinned_until_exit[key.file, key.name]
                 _log.info("%s; accepted, as host_key_policy says", message)
             case HostKeyPolicy.STRICT:
                 raise HostKeyUnknown(

@@ -6,6 +6,7 @@ used up by whatever else the agent holds.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import os
 import stat
@@ -19,6 +20,9 @@ from tunnels.ssh.destination import Destination
 
 #: Keys offered to one server at most: each costs a try of MaxAuthTries, and a stranger's agent may hold many.
 MAX_KEYS = 20
+
+#: Seconds for the agent to list its keys; a forwarded agent whose other end has gone never answers.
+AGENT_TIMEOUT = 5.0
 
 #: Bytes of a key file that are looked at; a key of 16,384 bits with its certificate has less.
 _MAX_KEY_FILE = 64 * 1024
@@ -69,11 +73,15 @@ async def _agent_pairs(destination: Destination, keys: Keys) -> dict[bytes, asyn
     if destination.identity_agent is None:
         return {}
     try:
-        keys.agent = await asyncssh.connect_agent(destination.identity_agent)
-        return {pair.public_data: pair for pair in await keys.agent.get_keys()}
+        async with asyncio.timeout(AGENT_TIMEOUT):
+            keys.agent = await asyncssh.connect_agent(destination.identity_agent)
+            return {pair.public_data: pair for pair in await keys.agent.get_keys()}
+    except TimeoutError:
+        keys.skipped.append(f"the agent (it did not answer within {AGENT_TIMEOUT:g} s)")
     except (OSError, ValueError, asyncssh.Error):
-        keys.close()
-        return {}
+        pass
+    keys.close()
+    return {}
 
 
 def _add_identity(

@@ -34,6 +34,11 @@ def keepalive_interval(destination: Destination) -> float:
     return KEEPALIVE if destination.server_alive_interval is None else destination.server_alive_interval
 
 
+def connect_timeout(destination: Destination) -> float:
+    """Seconds for TCP to answer."""
+    return CONNECT_TIMEOUT if destination.connect_timeout is None else destination.connect_timeout
+
+
 def user_timeout(destination: Destination) -> float:
     """Seconds after which a silent peer counts as dead: the bound that the keepalives give."""
     return keepalive_interval(destination) * (destination.server_alive_count_max + 1)

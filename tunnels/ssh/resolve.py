@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from tunnels.core.profile import HostSpec, Profile, parse_host_spec
-from tunnels.errors import BadSetting, UsageError
+from tunnels.errors import BadSetting, HostUnreachable, UsageError
 from tunnels.ssh.destination import (
     DEFAULT_PORT,
     Destination,
@@ -67,7 +67,9 @@ async def resolve(profile: Profile, *, ssh_program: str | None = "ssh") -> Route
         ssh_program: the ``ssh`` to ask; ``None`` or one that is not installed: asyncssh's parser is asked.
 
     Raises:
-        BadSetting: ssh_config or the profile is wrong, or ``ssh -G`` did not end within 10 s.
+        BadSetting: ssh_config or the profile is wrong.
+        HostUnreachable: ``ssh -G`` could not be started now, or did not end within 10 s, as a Match exec
+            does that looks for the network. Worth another try.
 
     """
     machine = local_machine()
@@ -232,12 +234,12 @@ async def _run(command: Sequence[str], host: str) -> tuple[int, str, str]:
                 start_new_session=True,  # so that what Match exec has started can be ended with it
             )
         except OSError as error:
-            raise BadSetting(f"{command[0]} cannot be started: {error.strerror}") from error
+            raise HostUnreachable(f"{command[0]} cannot be started: {error.strerror}") from error
         try:
             async with asyncio.timeout(SSH_G_TIMEOUT):
                 code = await process.wait()
         except TimeoutError:
-            raise BadSetting(
+            raise HostUnreachable(
                 f"ssh has not made sense of its configuration for {host} within {SSH_G_TIMEOUT:g} s",
                 hint="look for a Match exec in ssh_config whose command does not end",
             ) from None

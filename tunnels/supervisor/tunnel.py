@@ -20,6 +20,7 @@ from tunnels.core.question import PersonNeeded, Question
 from tunnels.core.state import ForwardState, TunnelState
 from tunnels.core.status import TunnelStatus
 from tunnels.errors import (
+    AlreadyAnswered,
     ConnectionLost,
     DialError,
     ErrorInfo,
@@ -27,7 +28,6 @@ from tunnels.errors import (
     InternalError,
     ListenError,
     TunnelsError,
-    UsageError,
 )
 from tunnels.forwarding.door import Door
 from tunnels.forwarding.dynamic import DynamicForwarder
@@ -108,7 +108,7 @@ class Tunnel:
         """Take a person's answer. Raises UsageError where nothing, or something else, was asked."""
         person = self._person if self.state is TunnelState.NEEDS_INPUT else None
         if person is None or person.question.id != question_id:
-            raise UsageError(
+            raise AlreadyAnswered(
                 f"{self.profile.name} no longer waits for this answer", hint="look at `tunnels status`"
             )
         person.take(answer)
