@@ -316,7 +316,7 @@ def test_an_accepted_key_stays_accepted_where_it_cannot_be_written() -> None:
     checker = HostKeyChecker(destination(os.devnull), ACCEPT_NEW)
     checker.check(A, ED)
     checker.check(A, ED)
-    HostKeyChecker(destination(os.devnull), ACCEPT_NEW).check(B, ED)  # nothing says that it has changed
+    HostKeyChecker(destination(os.devnull), ACCEPT_NEW).check(A, ED)
 
 
 def test_the_error_can_be_rebuilt_from_its_code() -> None:
