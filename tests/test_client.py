@@ -10,7 +10,7 @@ import pytest
 from tests.daemon.served import FILE, daemon_thread, forward, profile_file, tunnel
 from tunnels import __version__, client, control_socket, errors, paths
 from tunnels.client import Client
-from tunnels.core.framing import MAX_FRAME_BYTES
+from tunnels.core.framing import MAX_FRAME_BYTES, MAX_REPLY_BYTES, encode
 from tunnels.core.protocol import Hello
 from tunnels.core.state import TunnelState
 from tunnels.core.status import Snapshot
@@ -322,10 +322,11 @@ def test_a_thousand_tunnels_with_three_forwards_each_can_be_shown() -> None:
         "connection-lost", "the server did not answer the keepalives", "`tunnels logs` says more"
     )
     forwards = tuple(
-        forward(f"localhost:{port}", f"db-{port}.internal.example.com:5432") for port in range(3)
+        forward(f"localhost:{port}", f"db-{port}.internal.example.com:5432", error=error) for port in range(3)
     )
     tunnels = tuple(tunnel(f"tunnel-{number}", error=error, forwards=forwards) for number in range(1000))
-    assert len(json.dumps(Snapshot(None, tunnels).to_json())) > MAX_FRAME_BYTES, "it would fit anyway"
+    wire = encode(Snapshot(None, tunnels).to_json(), limit=MAX_REPLY_BYTES)
+    assert len(wire) > MAX_FRAME_BYTES, "it is no larger than a request may be"
     with daemon_thread(*tunnels), Client.connect() as it:
         assert it.status().tunnels == tunnels
         assert next(it.watch()).tunnels == tunnels

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 from pathlib import Path
 
 import psutil
@@ -105,6 +106,22 @@ async def test_what_a_command_has_started_ends_with_it(monkeypatch: pytest.Monke
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
+        await asyncio.wait([running])
+
+
+async def test_a_command_is_given_up_even_if_something_that_it_has_started_cannot_be_ended(
+    monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    monkeypatch.setattr(password_command, "TIMEOUT", 0.2)
+    in_a_session_of_its_own = f"import os; os.setsid(); open('{home}/pid', 'w').write(str(os.getpid()))"
+    script = f'{sys.executable} -I -S -c "{in_a_session_of_its_own}; import time; time.sleep(600)" & wait'
+    running = asyncio.get_running_loop().create_task(run(script))
+    daemon = await _pid(home / "pid")
+    try:
+        with pytest.raises(BadSetting, match="did not end"):
+            await asyncio.wait_for(asyncio.shield(running), 2)
+    finally:
+        os.kill(daemon, signal.SIGKILL)
         await asyncio.wait([running])
 
 

@@ -34,7 +34,7 @@ def mode(path: Path) -> int:
 def given_away(path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Let it belong to another user; whoever may not do that becomes another user instead."""
     if os.getuid() == 0:
-        os.chown(path, 4711, -1)
+        os.chown(path, 4711, -1, follow_symlinks=False)
     else:
         me = os.getuid()
         monkeypatch.setattr(os, "getuid", lambda: me + 1)
@@ -158,6 +158,35 @@ def test_a_link_to_a_folder_of_another_user_is_refused(home: Path, monkeypatch: 
     given_away(folder, monkeypatch)
     with pytest.raises(BadSetting, match="belongs to another user"):
         paths.make_private(link)
+
+
+def test_a_link_of_another_user_is_refused_whatever_it_leads_to(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, link = home / "mine", home / "link"
+    folder.mkdir(mode=0o700)
+    link.symlink_to(folder)
+    given_away(link, monkeypatch)
+    with pytest.raises(BadSetting, match="belongs to another user"):
+        paths.make_private(link)
+
+
+def test_a_folder_in_a_folder_of_another_user_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    above = home / "theirs"
+    (above / "mine").mkdir(parents=True, mode=0o700)
+    given_away(above, monkeypatch)
+    with pytest.raises(BadSetting, match="belongs to another user"):
+        paths.make_private(above / "mine")
+
+
+@pytest.mark.parametrize("shared", [0o1777, 0o770, 0o702])
+def test_a_folder_that_is_meant_to_be_shared_is_refused_and_stays_so(shared: int, home: Path) -> None:
+    folder = home / "shared"
+    folder.mkdir()
+    folder.chmod(shared)
+    with pytest.raises(BadSetting, match="others may write"):
+        paths.make_private(folder)
+    assert mode(folder) == shared
 
 
 def test_a_link_to_a_folder_of_ones_own_is_followed(home: Path) -> None:

@@ -12,6 +12,9 @@ from tunnels.errors import BadSetting
 #: Seconds; a password manager may have to ask a person first.
 TIMEOUT = 60.0
 
+#: Seconds for a command that was killed to be gone.
+_END_TIMEOUT = 1.0
+
 #: Bytes of output that are looked at.
 _LIMIT = 64 * 1024
 
@@ -45,7 +48,13 @@ async def run(command: str) -> str:
     finally:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)  # and whatever it has started and left behind
-        await process.wait()
+        # Something may have a session of its own and hold the pipe, for which wait() would wait too.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_END_TIMEOUT):
+                await process.wait()
+        transport = getattr(process, "_transport", None)  # asyncio has no public way to let go of the pipe
+        if transport is not None:
+            transport.close()
     if process.returncode != 0:
         raise BadSetting(
             f"password_command ended with status {process.returncode}",

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -97,16 +98,12 @@ def test_a_daemon_that_does_not_end_is_not_waited_for_for_ever(monkeypatch: pyte
 
 
 @contextlib.contextmanager
-def scripted(*answers: str, protocol: int = 1) -> Iterator[None]:
-    """Have something at the control socket that says hello, and then says these whatever it is asked.
-
-    It is a process that may be ended.
-    """
-    process = subprocess.Popen(["sleep", "60"])
-    hello = json.dumps({"hello": "tunnels", "protocol": protocol, "version": "9.9", "pid": process.pid})
+def scripted(*answers: str) -> Iterator[None]:
+    """Have something at the control socket that says hello, and then says these whatever it is asked."""
+    hello = json.dumps({"hello": "tunnels", "protocol": 1, "version": "9.9", "pid": os.getpid()})
 
     def serve(listener: socket.socket) -> None:
-        with contextlib.suppress(OSError), listener.accept()[0] as far:
+        with listener.accept()[0] as far:
             far.sendall("".join(f"{line}\n" for line in (hello, *answers)).encode())
             while far.recv(65536):
                 pass
@@ -116,58 +113,57 @@ def scripted(*answers: str, protocol: int = 1) -> Iterator[None]:
         thread = threading.Thread(target=serve, args=(listener,))
         thread.start()
         yield
-        if thread.is_alive():  # nobody came: let it go
-            with socket.socket(socket.AF_UNIX) as near:
-                near.connect(str(paths.socket_path()))
         thread.join(10)
-    process.kill()
-    process.wait()
 
 
-def test_who_is_told_to_stop_a_daemon_of_another_version_can_do_it() -> None:
-    with scripted(protocol=2):
-        told = tunnels("daemon", "status")
-    assert told.code == 3
-    assert "tunnels daemon stop" in told.words
-    with scripted(protocol=2):
-        result = tunnels("daemon", "stop")
-    assert "tunnels daemon stop" not in result.words, "it sends the person round in a circle"
-
-
-def test_who_is_told_to_stop_a_daemon_that_hangs_can_do_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "TIMEOUT", 0.05)
-    with scripted():
-        told = tunnels("status")
-    assert "tunnels daemon stop" in told.words
-    with scripted():
-        result = tunnels("daemon", "stop")
-    assert "tunnels daemon stop" not in result.words, "it sends the person round in a circle"
-
-
-MUTE = """
-import sys
+STRANGER = """
+import json, os, sys
 from tunnels import control_socket, paths
 lock = control_socket.Lock(paths.lock_file())
 assert lock.acquire()
-with control_socket.listen(paths.socket_path()):
+with control_socket.listen(paths.socket_path()) as listener:
     print("listens", flush=True)
-    sys.stdin.read()
+    listener.setblocking(True)
+    hello = json.loads(sys.argv[1])
+    while True:
+        far, _ = listener.accept()
+        if hello:
+            far.sendall(json.dumps({**hello, "pid": os.getpid()}).encode() + b"\\n")
+        while far.recv(65536):
+            pass
 """
 
+HELLO = {"hello": "tunnels", "protocol": 1, "version": "9.9"}
 
-def test_who_is_told_to_stop_a_daemon_that_does_not_even_say_hello_can_do_it(
-    monkeypatch: pytest.MonkeyPatch,
+
+@pytest.mark.parametrize(
+    "hello", [{**HELLO, "protocol": 2}, HELLO, {}], ids=["another version", "no answer", "no hello"]
+)
+def test_a_daemon_that_cannot_be_talked_to_can_be_stopped_as_the_hint_says(
+    hello: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client, "TIMEOUT", 0.05)
     with subprocess.Popen(
-        [sys.executable, "-c", MUTE], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as mute:
-        assert mute.stdout
-        assert mute.stdout.readline() == b"listens\n"
-        told = tunnels("status")
-        assert "tunnels daemon stop" in told.words
+        [sys.executable, "-c", STRANGER, json.dumps(hello)], stdout=subprocess.PIPE
+    ) as stranger:
+        try:
+            assert stranger.stdout
+            assert stranger.stdout.readline() == b"listens\n"
+            assert "tunnels daemon stop" in tunnels("status").words
+            result = tunnels("daemon", "stop")
+            assert (result.code, result.out) == (0, "the daemon has ended\n")
+            assert stranger.wait(5) == -signal.SIGTERM
+        finally:
+            stranger.kill()
+
+
+def test_what_cannot_be_talked_to_and_is_not_found_is_not_said_to_have_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(client, "TIMEOUT", 0.05)
+    with control_socket.listen(paths.socket_path()):  # and no lock is held
         result = tunnels("daemon", "stop")
-        mute.kill()
+    assert result.code == 1
     assert "tunnels daemon stop" not in result.words, "it sends the person round in a circle"
 
 

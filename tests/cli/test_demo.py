@@ -52,6 +52,8 @@ def test_nothing_of_the_engine_is_printed_in_between(monkeypatch: pytest.MonkeyP
         logging.getLogger("tunnels.tunnel").warning("connection lost")
         logging.getLogger("asyncssh").error("connection lost")
 
+    # Without any handler, as in a command, Python prints what is worse than a warning.
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
     monkeypatch.setattr(engine, "run", run)
     result = tunnels("demo")
     assert "connection lost" not in result.out + result.err

@@ -64,7 +64,9 @@ def test_each_error_has_the_exit_code_of_the_contract_and_is_shown(
     else:
         error = kind("it is wrong", hint="do this")
     result = ended(error, as_json=as_json)
-    assert result.code == EXIT_CODES.get(kind.__name__, 1)
+    assert result.code == next(
+        (EXIT_CODES[it.__name__] for it in kind.__mro__ if it.__name__ in EXIT_CODES), 1
+    )
     if as_json:
         assert result.err == ""
         assert result.json["error"] == {"code": kind.code, "message": error.message, "hint": "do this"}

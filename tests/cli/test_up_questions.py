@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import contextlib
+from types import SimpleNamespace
 
 import pytest
 
 from tests.cli.fake_client import BACKOFF, CONNECTING, FAILED, NEEDS_INPUT, REFUSED, FakeClient, up
-from tests.daemon.served import profile_file, tunnel
+from tests.daemon.served import NOW, profile_file, tunnel
 from tunnels.cli import up as verb
 from tunnels.core.question import Question
-from tunnels.errors import ConnectError, ErrorInfo, HostKeyRejected, UsageError
+from tunnels.errors import AlreadyAnswered, ConnectError, ErrorInfo, HostKeyRejected, UsageError
 
 QUESTION = Question("7", "host-key", "the host key is not known\nSHA256:abc", "Trust it? (yes/no)")
 
@@ -99,6 +100,39 @@ def test_ctrl_d_instead_of_an_answer_is_no_bug() -> None:
     result = up(FakeClient((ASKING,)), is_terminal=True, typed="")
     assert result.code != 0
     assert "this is a bug" not in result.err
+
+
+def test_an_answer_that_comes_after_another_terminals_is_no_failure_and_not_asked_for_again() -> None:
+    client = FakeClient((ASKING,), (ASKING,), (tunnel(),))
+    client.refusals = [AlreadyAnswered("work-db no longer waits for this answer")]
+    result = up(client, is_terminal=True, typed="yes\nyes\n")
+    assert result.code == 0
+    assert "no longer waits" not in result.err
+    assert [call[0] for call in client.calls[1:]] == ["answer"]
+
+
+def test_the_time_a_person_takes_is_not_that_of_the_tunnel(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+
+    class Thinking(FakeClient):
+        def answer(self, name: str, question_id: str, answer: str) -> None:
+            now[0] += 1
+
+    def think(*_: object, **__: object) -> str:
+        now[0] += 600
+        return "yes"
+
+    monkeypatch.setattr(verb, "time", SimpleNamespace(monotonic=lambda: now[0], time=lambda: NOW))
+    monkeypatch.setattr("tunnels.cli.output.ask", think)
+    client = Thinking((ASKING,), (tunnel(state=CONNECTING),), (tunnel(),))
+    assert up(client, "work-db", "--timeout", "10s", is_terminal=True).code == 0
+
+
+def test_a_step_from_a_server_cannot_command_the_terminal() -> None:
+    evil = ErrorInfo("connection-lost", "bye \x1b]0;owned\x07\x1b[2J", None)
+    result = up(FakeClient((tunnel(state=BACKOFF, error=evil),), (tunnel(),)), is_terminal=True)
+    assert "bye" in result.err, "the step was not shown"
+    assert "\x1b]0" not in result.err
 
 
 def test_a_question_that_was_answered_elsewhere_meanwhile_is_waited_out() -> None:

@@ -150,8 +150,8 @@ class PaperDaemon:
 
     @property
     def tasks(self) -> int:
-        """How many tasks serve somebody."""
-        return len(self.server._scope)
+        """How many tasks serve somebody: one for each that is connected, and one for each watch."""
+        return len(self.server._scope) + len(self.server._watches)
 
     async def until_tasks(self, count: int) -> None:
         """Wait until so many tasks are left; the time limit of the test bounds it."""

@@ -21,6 +21,7 @@ from tunnels.daemon import app
 from tunnels.desired_state import DesiredState
 from tunnels.errors import DaemonNotRunning
 from tunnels.supervisor.connector import Connection, OnLost
+from tunnels.supervisor.supervisor import Supervisor
 
 OTHER = """\
 [profiles.other]
@@ -113,6 +114,20 @@ async def test_what_should_be_up_is_on_the_disk_while_it_runs_and_when_it_has_en
         await daemon.ask(lambda client: client.down(["work-db"]))
         assert desired() == DesiredState(("home",), running=True, config=config)
     assert desired() == DesiredState(("home",), running=False, config=config)
+
+
+async def test_a_daemon_that_is_about_to_end_is_not_brought_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    profile_file(REMOTE)
+    close, seen = app.supervisor_close, list[DesiredState]()
+
+    async def look(supervisor: Supervisor) -> None:
+        seen.append(desired())
+        await close(supervisor)
+
+    monkeypatch.setattr(app, "supervisor_close", look)
+    async with running() as daemon:
+        await daemon.up("home")
+    assert [(state.running, state.tunnels) for state in seen] == [(False, ("home",))]
 
 
 async def test_a_new_daemon_takes_up_what_the_last_one_had() -> None:

@@ -5,6 +5,7 @@ import gc
 import io
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from tunnels.errors import ControlError
 @pytest.fixture(autouse=True)
 def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app, "connect", connect_for_ever)
+    monkeypatch.setattr(resource, "setrlimit", lambda *_: None)
     monkeypatch.setattr(gc, "freeze", lambda: None)  # for the life of a process, not of a test
 
 
@@ -104,6 +106,39 @@ def test_whatever_a_daemon_creates_is_for_its_user_only() -> None:
     assert seen == [0o077]
 
 
+@pytest.mark.parametrize(
+    ("soft", "hard", "wanted"),
+    [
+        (1024, 524_288, app.MAX_FILES),
+        (1024, 4096, 4096),
+        (1024, resource.RLIM_INFINITY, app.MAX_FILES),
+        (500_000, 524_288, 500_000),  # never lowered
+    ],
+)
+def test_the_engine_may_open_as_many_files_as_it_is_let(
+    soft: int, hard: int, wanted: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nothing() -> int:
+        return 0
+
+    asked = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: asked.append(limits))
+    app.run_loop(nothing())
+    assert asked == [(wanted, hard)]
+
+
+def test_an_engine_that_is_let_no_more_files_runs_with_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def seven() -> int:
+        return 7
+
+    def refuse(*_: object) -> None:
+        raise ValueError("current limit exceeds maximum limit")
+
+    monkeypatch.setattr(resource, "setrlimit", refuse)
+    assert app.run_loop(seven()) == 7
+
+
 def test_the_engine_runs_on_uvloop_where_there_is_one() -> None:
     async def which() -> int:
         return int(type(asyncio.get_running_loop()).__module__.startswith("uvloop"))
@@ -132,6 +167,12 @@ def test_ready_is_said_once_to_who_started_it_and_the_line_is_closed() -> None:
     app.ready_on(writer)("ready")
     with open(reader, "rb") as said:  # noqa: PTH123 - a file descriptor
         assert said.read() == b"ready\n"  # to its end: nobody holds it open
+
+
+def test_a_starter_that_has_gone_is_no_reason_to_end() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    app.ready_on(writer)("ready")
 
 
 @pytest.mark.parametrize(("is_terminal", "said"), [(True, "ready\n"), (False, "")])

@@ -142,6 +142,21 @@ def destination() -> Iterator[tuple[TcpAddress, Callable[[], Awaitable[Peer]]]]:
         yield TcpAddress(LOOPBACK, server.getsockname()[1]), accept
 
 
+@contextmanager
+def black_hole(host: str = LOOPBACK) -> Iterator[int]:
+    """A port where nobody answers: its queue is full, so that the kernel drops what comes."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as full, contextlib.ExitStack() as stack:
+        full.bind((host, 0))
+        full.listen(0)
+        address = full.getsockname()
+        for _ in range(4):
+            filler = stack.enter_context(socket.socket(family))
+            filler.setblocking(False)
+            filler.connect_ex(address)
+        yield address[1]
+
+
 # --- what asyncssh would have ---------------------------------------------------------------------
 
 

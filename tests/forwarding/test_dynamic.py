@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
 from tests.e2e.bed.ports import free_port, in_use
 from tests.forwarding import fakes
 from tests.forwarding.fakes import KIB, FakeLink, connect, turns, until
+from tunnels import password_command
+from tunnels.core import backoff
 from tunnels.core.address import Address, TcpAddress, UnixAddress
 from tunnels.core.forward import Forward, ForwardKind, ProxyAuth
 from tunnels.core.state import ForwardState
-from tunnels.errors import ConnectionLost, DialError, DialReason
+from tunnels.errors import BadSetting, ConnectionLost, DialError, DialReason
 from tunnels.forwarding import dynamic
 from tunnels.forwarding.channel import LinkLost
 from tunnels.forwarding.door import Door
@@ -49,13 +52,14 @@ class Dynamic:
 
     def __init__(self, listen: Address, auth: ProxyAuth | None, hold: float) -> None:
         self.refused: list[tuple[Address, DialError]] = []
+        self.states: list[ForwardState] = []
         self.scope = TaskScope("test")
         self.door = Door(hold, on_waiting=lambda: None)
         self.forwarder = DynamicForwarder(
             Forward(ForwardKind.DYNAMIC, listen, auth=auth),
             self.door,
             self.scope,
-            on_change=lambda: None,
+            on_change=lambda: self.states.append(self.forwarder.state),
             on_refused=lambda address, error: self.refused.append((address, error)),
         )
 
@@ -375,6 +379,37 @@ async def test_without_its_password_a_proxy_does_not_listen_and_says_why(command
         assert forwarder.error is not None
         assert forwarder.error.message.startswith("auth: password_command ")
         assert not in_use(port)
+
+
+async def test_a_password_that_can_be_had_later_is_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    monkeypatch.setattr(backoff, "LISTEN_RETRIES", (0.001,))
+    auth = ProxyAuth("alice", f"cat {home}/secret")
+    async with proxy(FakeLink(), auth=auth) as (dynamic_forward, port):
+        assert dynamic_forward.forwarder.status().state is ForwardState.FAILED
+        (home / "secret").write_text("hunter2\n")
+        await until(lambda: dynamic_forward.forwarder.state is ForwardState.LISTENING)
+        with connect(port) as peer:
+            await peer.send(LOGIN_GREETING + login(b"alice", b"hunter2") + REQUEST)
+            assert await peer.receive(14) == GIVE_PASSWORD + b"\x01\x00" + reply(0)  # VER, STATUS
+
+
+async def test_asking_for_the_password_again_is_news_only_when_the_reason_is_another_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(backoff, "LISTEN_RETRIES", (0.0,))
+    reasons = iter(["it is locked", "it is locked", "it is locked", "there is none"])
+
+    async def run(_: str) -> str:
+        if (reason := next(reasons, None)) is not None:
+            raise BadSetting(reason)
+        return "hunter2"
+
+    monkeypatch.setattr(password_command, "run", run)
+    async with proxy(FakeLink(), auth=ALICE) as (dynamic_forward, _):
+        await until(lambda: dynamic_forward.forwarder.state is ForwardState.LISTENING)
+        assert dynamic_forward.states == [ForwardState.FAILED, ForwardState.FAILED, ForwardState.LISTENING]
 
 
 async def test_a_port_that_is_taken_fails_the_proxy_as_any_forward() -> None:

@@ -192,6 +192,16 @@ async def test_a_port_that_is_taken_on_one_address_is_not_listened_on_at_the_oth
         assert not reaches(port, "::1" if host == LOOPBACK else LOOPBACK)
 
 
+async def test_a_port_that_needs_a_privilege_names_a_free_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(*_: object) -> socket.socket:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(listeners, "_bind", denied)  # root, whom a test may be, is refused no port
+    with pytest.raises(ListenError, match="port 1023 needs a privilege") as caught:
+        await Listener.bind(TcpAddress(None, 1023), asyncio.Protocol)
+    assert "is free" in (caught.value.hint or "")
+
+
 async def test_a_failure_after_binding_leaks_no_socket(monkeypatch: pytest.MonkeyPatch) -> None:
     port = free_port()
     kind = type(asyncio.get_running_loop())

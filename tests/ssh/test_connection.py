@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -18,7 +19,7 @@ import pytest
 from tests.e2e.bed.ports import LOOPBACK, RefusingPort, accepts, free_port, in_use
 from tests.e2e.bed.sshd import Sshd, find_sshd, make_key
 from tests.forwarding import fakes
-from tests.forwarding.fakes import KIB, MIB, Peer, RecordingEnd, destination, turns, until
+from tests.forwarding.fakes import KIB, MIB, Peer, RecordingEnd, black_hole, destination, turns, until
 from tunnels.core.address import EVERY_INTERFACE, TcpAddress, UnixAddress
 from tunnels.core.forward import Forward, ForwardKind
 from tunnels.core.profile import HostKeyPolicy, Profile
@@ -282,6 +283,18 @@ async def test_the_agent_is_hung_up_on_when_the_login_is_over(
         assert calls == ["close"]
 
 
+async def test_a_machine_that_has_no_room_to_ask_ssh_is_worth_a_retry(
+    sshd: Sshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def no_room(_: Profile) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(connections, "resolve", no_room)
+    error = await refuse_to_connect(profile(sshd))
+    assert isinstance(error, HostUnreachable)
+    assert error.message == f"ssh could not be asked about {sshd.host}: Too many open files"
+
+
 async def test_an_unknown_host_key_is_an_error_where_the_policy_is_strict(sshd: Sshd, home: Path) -> None:
     error = await refuse_to_connect(profile(sshd, known_hosts=(str(home / "known_hosts"),)))
     assert isinstance(error, HostKeyUnknown)
@@ -421,6 +434,18 @@ async def test_a_target_that_its_jump_host_cannot_reach_is_said_so_and_the_hop_i
         error = await refuse_to_connect(to)
     assert isinstance(error, HostUnreachable)
     assert "could not be reached from the jump host: Connection refused" in error.message
+    await until(lambda: sshd.sessions() == 0)
+
+
+async def test_a_target_that_is_silent_behind_its_jump_host_is_given_up_in_time(
+    sshd: Sshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "LOGIN_TIMEOUT", 0.1)
+    jump = (f"{sshd.user}@{sshd.host}:{sshd.port}",)
+    with black_hole() as port:
+        error = await refuse_to_connect(profile(sshd, port=port, jump=jump, connect_timeout=0.2))
+    assert isinstance(error, HostUnreachable)
+    assert "did not answer in time" in error.message
     await until(lambda: sshd.sessions() == 0)
 
 
@@ -721,6 +746,37 @@ async def test_a_connection_that_is_lost_before_anybody_looked_is_lost_all_the_s
     assert len(lost) == 1
 
 
+async def test_a_channel_that_the_server_opens_in_the_very_moment_of_the_loss_is_none(
+    sshd: Sshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = RecordingEnd()
+    async with connected(sshd) as connection:
+
+        async def answered_too_late(session: Callable[[], object], *_: object) -> None:
+            its(connection).abort()
+            session()
+
+        monkeypatch.setattr(its(connection), "create_connection", answered_too_late)
+        with pytest.raises(LinkLost):
+            await connection.open_channel(end, TcpAddress(LOOPBACK, 9), VISITOR)
+        await turns()
+        assert end.told == []  # not even that the link is lost: it waits for the next one
+        assert end.on_closed is None
+
+
+async def test_asyncssh_finding_itself_disconnected_is_a_lost_link(
+    sshd: Sshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def asserts(*_: object) -> None:
+        raise AssertionError
+
+    async with connected(sshd) as connection:
+        monkeypatch.setattr(its(connection), "create_connection", asserts)
+        with pytest.raises(LinkLost):
+            await connection.open_channel(RecordingEnd(), TcpAddress(LOOPBACK, 9), VISITOR)
+        assert repr(connection) == "<SshConnection: 0 channels>"
+
+
 # --- a link that is full --------------------------------------------------------------------------
 
 
@@ -765,6 +821,15 @@ async def test_a_link_that_stalls_stops_every_channel_and_starts_them_again(
         await asyncio.gather(*draining)
         for peer in peers:
             peer.close()
+
+
+async def test_an_end_that_got_no_channel_on_a_full_link_does_not_stay_stopped(sshd: Sshd) -> None:
+    end = RecordingEnd()
+    async with connected(sshd) as connection:
+        its(connection).pause_writing()
+        with RefusingPort() as refusing, pytest.raises(DialError):
+            await connection.open_channel(end, TcpAddress(LOOPBACK, refusing.port), VISITOR)
+        assert end.told == ["link paused", "link resumed"]
 
 
 @asynccontextmanager

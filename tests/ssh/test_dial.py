@@ -18,7 +18,7 @@ import uvloop
 
 from tests.e2e.bed.ports import LOOPBACK, RefusingPort, has_ipv6
 from tests.forwarding import fakes
-from tests.forwarding.fakes import turns
+from tests.forwarding.fakes import black_hole, turns
 from tunnels.errors import HostUnreachable
 from tunnels.ssh import dial as dialling
 from tunnels.ssh.destination import Destination
@@ -48,21 +48,6 @@ def server(host: str = LOOPBACK, port: int = 0) -> Iterator[socket.socket]:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server((host, port), family=family) as listening:
         yield listening
-
-
-@contextlib.contextmanager
-def black_hole(host: str = LOOPBACK) -> Iterator[int]:
-    """A port where nobody answers: its queue is full, so that the kernel drops what comes."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as full, contextlib.ExitStack() as stack:
-        full.bind((host, 0))
-        full.listen(0)
-        address = full.getsockname()
-        for _ in range(4):
-            filler = stack.enter_context(socket.socket(family))
-            filler.setblocking(False)
-            filler.connect_ex(address)
-        yield address[1]
 
 
 @pytest.fixture

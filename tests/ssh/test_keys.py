@@ -203,6 +203,19 @@ def test_a_key_that_the_profile_names_must_exist(home: Path) -> None:
             check_explicit(("~/one", name))
 
 
+async def test_a_public_key_whose_private_half_nobody_has_is_not_called_an_open_private_key(
+    home: Path,
+) -> None:
+    make(home, "one").unlink()
+    file = home / "one.pub"
+    file.chmod(0o644)  # as ssh-keygen leaves it
+    found = await gather(destination(file))
+    assert found.pairs == []
+    (skipped,) = found.skipped
+    assert skipped.startswith(f"{file} (")
+    assert "chmod" not in skipped
+
+
 # --- the agent ------------------------------------------------------------------------------------
 
 
@@ -229,6 +242,26 @@ async def test_an_agent_that_hangs_up_is_as_good_as_an_empty_one(home: Path) -> 
         found = await gather(destination(one, agent=str(home / "agent")))
     assert blobs(found) == [public(one)]
     assert found.agent is None
+
+
+async def test_an_agent_that_does_not_answer_is_given_up_and_named(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hung_up = asyncio.Event()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(1024):
+            pass
+        hung_up.set()
+        writer.close()
+
+    monkeypatch.setattr(keys, "AGENT_TIMEOUT", 0.02)
+    one = make(home, "one")
+    async with await asyncio.start_unix_server(say_nothing, str(home / "agent")):
+        found = await gather(destination(one, agent=str(home / "agent")))
+        await hung_up.wait()
+    assert blobs(found) == [public(one)]
+    assert found.skipped == ["the agent (it did not answer within 0.02 s)"]
 
 
 @needs_agent

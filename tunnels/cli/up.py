@@ -15,6 +15,7 @@ from tunnels.cli.options import AllOption, ConfigOption, JsonOption, ProfileName
 from tunnels.cli.run import config_path, verb
 from tunnels.client import Client
 from tunnels.core.durations import parse_duration
+from tunnels.core.logline import printable
 from tunnels.core.profile import Profile
 from tunnels.core.state import ForwardState, TunnelState
 from tunnels.core.status import Snapshot, TunnelStatus
@@ -240,7 +241,7 @@ class _Say:
         if self._shown is not None:
             from rich.text import Text  # noqa: PLC0415
 
-            self._shown.update(Text(text))
+            self._shown.update(Text(printable(text)))
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:

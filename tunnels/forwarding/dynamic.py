@@ -51,7 +51,9 @@ class DynamicForwarder(ListeningForwarder):
             try:
                 secret = await password_command.run(auth.password_command)
             except BadSetting as error:
-                self._become(ForwardState.FAILED, ListenError(f"auth: {error.message}", hint=error.hint))
+                failure = ListenError(f"auth: {error.message}", hint=error.hint)
+                if self.error is None or self.error.message != failure.message:
+                    self._become(ForwardState.FAILED, failure)
                 return False
             self._credentials = _checker(auth.username, secret)
         return await super()._try_to_bind()

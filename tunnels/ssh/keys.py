@@ -93,6 +93,9 @@ def _add_identity(
     if held is not None:
         _offer(keys, held, f"{path} (agent)")
         return
+    if _is_public(path):
+        keys.skipped.append(f"{path} (a public key, and the agent does not have its private half)")
+        return
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
     except OSError as exc:
@@ -121,6 +124,14 @@ def _offer(keys: Keys, pair: asyncssh.SSHKeyPair, name: str) -> None:
     keys.pairs.append(pair)
     if name not in keys.offered:
         keys.offered.append(name)
+
+
+def _is_public(path: Path) -> bool:
+    try:
+        asyncssh.read_public_key(str(path))  # which also takes the public half out of a private key
+        return b"PRIVATE KEY" not in path.read_bytes()[:_MAX_KEY_FILE]
+    except (OSError, ValueError, asyncssh.KeyImportError):
+        return False
 
 
 def _public_part(path: Path) -> bytes | None:
