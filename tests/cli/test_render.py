@@ -188,6 +188,13 @@ STATES: dict[str, tuple[TunnelStatus, str]] = {
             localhost:5432 → db.internal:5432
         """,
     ),
+    "idle": (
+        tunnel(state=TunnelState.IDLE, since=NOW - 42),
+        """
+        ◍ work-db  idle 42s · bastion
+            localhost:5432 → db.internal:5432
+        """,
+    ),
     "stopping": (
         tunnel(state=TunnelState.STOPPING, forwards=()),
         "◌ work-db  stopping 0.0s · bastion",

@@ -12,6 +12,7 @@ from tunnels.core.forward import Forward
 from tunnels.core.profile import Profile
 from tunnels.core.state import ForwardState, TunnelState
 from tunnels.core.status import ForwardStatus
+from tunnels.core.transition import Transition
 from tunnels.errors import HostUnreachable, TunnelsError
 from tunnels.supervisor.tunnel import Tunnel
 from tunnels.tasks import TaskScope
@@ -35,6 +36,7 @@ class Rig:
         self.clock = Clock()
         self.connector = connector
         self.changes = Signal()
+        self.transitions: list[Transition] = []
         self.scope = TaskScope("test")
         began = self.clock.time()
         self.tunnel = Tunnel(
@@ -43,6 +45,7 @@ class Rig:
             random=lambda: part,
             wall_clock=lambda: NINE + self.clock.time() - began,
             on_change=self.changes,
+            observer=lambda _profile, transition: self.transitions.append(transition),
         )
         self.tunnel._loop = self.clock  # type: ignore[assignment]  # as much of it as a tunnel looks at
 

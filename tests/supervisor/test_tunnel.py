@@ -714,3 +714,27 @@ FINE = TunnelStatus(WORK_DB.name, WORK_DB.host, TunnelState.UP, NINE)
 )
 def test_the_error_that_says_why(status: TunnelStatus, error: ErrorInfo | None) -> None:
     assert error_of(status) == error
+
+
+# --- who listens ----------------------------------------------------------------------------------
+
+
+async def test_every_change_of_state_is_told_with_its_time_and_its_reason() -> None:
+    lost = ConnectionLost("the server closed the connection")
+    async with rigged() as rig:
+        (await rig.up()).lose(lost)
+        rig.retry_now()
+        await rig.connected()
+
+    assert [(t.tunnel, t.after, t.error) for t in rig.transitions] == [
+        ("work-db", TunnelState.CONNECTING, None),
+        ("work-db", TunnelState.UP, None),
+        ("work-db", TunnelState.BACKOFF, lost.info),
+        ("work-db", TunnelState.CONNECTING, None),
+        ("work-db", TunnelState.UP, None),  # the last error is over
+        ("work-db", TunnelState.STOPPING, None),
+        ("work-db", TunnelState.STOPPED, None),
+    ]
+    assert [t.at for t in rig.transitions] == sorted(t.at for t in rig.transitions)
+    assert rig.transitions[0].at == NINE
+    assert [t.before for t in rig.transitions[1:]] == [t.after for t in rig.transitions[:-1]]

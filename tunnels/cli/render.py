@@ -19,6 +19,7 @@ MARKS: dict[TunnelState, tuple[str, str]] = {
     TunnelState.STOPPED: ("○", "dim"),
     TunnelState.CONNECTING: ("◌", "yellow"),
     TunnelState.UP: ("●", "green"),
+    TunnelState.IDLE: ("◍", "green"),
     TunnelState.BACKOFF: ("◌", "yellow"),
     TunnelState.NEEDS_INPUT: ("?", "magenta"),
     TunnelState.FAILED: ("✗", "red"),

@@ -11,6 +11,7 @@ class TunnelState(enum.Enum):
     STOPPED = "stopped"  #: nothing runs, nothing is bound
     CONNECTING = "connecting"  #: an attempt is under way
     UP = "up"  #: the connection stands and every forward has been tried
+    IDLE = "idle"  #: on demand: the ports are open, and the first client has the connection made
     BACKOFF = "backoff"  #: will dial again by itself
     NEEDS_INPUT = "needs-input"  #: waits for a person
     FAILED = "failed"  #: a person must change something; nothing is bound

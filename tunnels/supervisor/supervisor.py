@@ -17,7 +17,7 @@ from tunnels.core.status import TunnelStatus
 from tunnels.errors import DaemonNotRunning
 from tunnels.supervisor.bus import Bus
 from tunnels.supervisor.connector import Connector
-from tunnels.supervisor.tunnel import Tunnel
+from tunnels.supervisor.tunnel import Observer, Tunnel
 
 _log = logging.getLogger("tunnels")
 
@@ -66,12 +66,14 @@ class Supervisor:
         random: Random,
         wall_clock: Callable[[], float],
         on_desired: Callable[[tuple[str, ...]], None],
+        observer: Observer = lambda _profile, _transition: None,
     ) -> None:
         self.bus = Bus()
         self._connector = connector
         self._random = random
         self._wall_clock = wall_clock
         self._on_desired = on_desired
+        self._observer = observer
         self._tunnels: dict[str, Tunnel] = {}
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -112,6 +114,7 @@ class Supervisor:
             random=self._random,
             wall_clock=self._wall_clock,
             on_change=self.bus.changed,
+            observer=self._observer,
         )
         self._tunnels[profile.name] = tunnel
         tunnel.start()

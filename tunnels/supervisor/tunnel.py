@@ -19,6 +19,7 @@ from tunnels.core.profile import Profile
 from tunnels.core.question import PersonNeeded, Question
 from tunnels.core.state import ForwardState, TunnelState
 from tunnels.core.status import TunnelStatus
+from tunnels.core.transition import Transition
 from tunnels.errors import (
     AlreadyAnswered,
     ConnectionLost,
@@ -36,6 +37,11 @@ from tunnels.forwarding.local import ListeningForwarder, LocalForwarder
 from tunnels.forwarding.remote import RemoteForwarder
 from tunnels.supervisor.connector import Connection, Connector
 from tunnels.tasks import TaskScope
+
+#: Told of every change of a tunnel's state. It must not raise, and not take long.
+Observer = Callable[[Profile, Transition], None]
+
+_WITH_A_REASON = frozenset({TunnelState.BACKOFF, TunnelState.FAILED, TunnelState.NEEDS_INPUT})
 
 #: Seconds for a connection to close; `ssh.connection` allows itself less, and another connector may hang.
 CLOSE_TIMEOUT = 6.0
@@ -59,11 +65,13 @@ class Tunnel:
         random: Random,
         wall_clock: Callable[[], float],
         on_change: Callable[[], None],
+        observer: Observer = lambda _profile, _transition: None,
     ) -> None:
         self.profile = profile
         self._connector = connector
         self._wall_clock = wall_clock
         self._on_change = on_change
+        self._observer = observer
         self._log = TunnelLog(profile.name)
         self._loop = asyncio.get_running_loop()
         self._lifecycle = Lifecycle(profile.retry, random=random)
@@ -166,8 +174,15 @@ class Tunnel:
         if self.state is not before:
             self._since = self._wall_clock()
             self._log_state()
+            self._observer(self.profile, self._transition(before))
         for action in actions:
             self._perform(action)
+
+    def _transition(self, before: TunnelState) -> Transition:
+        error = self._lifecycle.error if self.state in _WITH_A_REASON else None
+        return Transition(
+            self.profile.name, before, self.state, self._since, None if error is None else error.info
+        )
 
     def _log_state(self) -> None:
         machine = self._lifecycle
