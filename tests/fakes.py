@@ -279,6 +279,7 @@ class FakeRoutes:
     def __init__(self) -> None:
         self.path: Path | None = Path("192.0.2.10", 2, "192.0.2.1")
         self.addresses = {"192.0.2.10"}
+        self.dead_links: set[int] = set()
         self.asked: list[tuple[str, ...]] = []
         self.closes = 0
 
@@ -288,6 +289,9 @@ class FakeRoutes:
 
     def has_address(self, address: str, /) -> bool:
         return address in self.addresses
+
+    def link_works(self, interface: int, /) -> bool:
+        return interface not in self.dead_links
 
     def close(self) -> None:
         self.closes += 1

@@ -100,7 +100,8 @@ class AnyDay(RuleBasedStateMachine):
         self.refused_at: float | None = None  # the last attempt that ended in a refused login
 
     def feed(self, event: Event) -> None:
-        self.demanded = isinstance(event, Start | Answered)
+        if isinstance(event, Start | Answered):  # a person wants it, and knows of the refusal
+            self.refused_at = None
         for action in self.machine.handle(event, self.now):
             self.perform(action)
 
@@ -115,7 +116,7 @@ class AnyDay(RuleBasedStateMachine):
             case Connect():
                 assert [self.attempt, self.connection, self.closing] == [False, False, False]
                 assert self.timer is None
-                if self.refused_at is not None and not self.demanded:
+                if self.refused_at is not None:
                     assert self.now >= self.refused_at + 150.0
                 self.refused_at = None
                 self.attempt, self.question = True, False

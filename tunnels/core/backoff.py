@@ -17,6 +17,9 @@ DEMAND_INTERVAL = 1.0
 #: While there is no route to the host, an attempt is made this often, in case the machine is wrong about it.
 OFFLINE_RETRY = 30.0
 
+#: Ceiling of the delay after a name that was not found: name servers come up later than links, without a sign.
+NAME_RETRY_MAX = 10.0
+
 #: After a change of the network an attempt starts at once, but no more than five a second: changes come in bursts.
 CHANGE_INTERVAL = 0.2
 

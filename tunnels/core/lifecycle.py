@@ -51,6 +51,7 @@ from tunnels.core import events as ev
 from tunnels.core.backoff import (
     CHANGE_INTERVAL,
     DEMAND_INTERVAL,
+    NAME_RETRY_MAX,
     OFFLINE_RETRY,
     SETTLE_AFTER,
     Random,
@@ -59,7 +60,7 @@ from tunnels.core.backoff import (
 )
 from tunnels.core.profile import Retry
 from tunnels.core.state import TunnelState
-from tunnels.errors import BadSetting, GaveUp, HostKeyRejected, HostKeyUnknown, TunnelsError
+from tunnels.errors import BadSetting, GaveUp, HostKeyRejected, HostKeyUnknown, NameNotResolved, TunnelsError
 
 #: A person must look at these first, also after the tunnel has been up.
 _NEVER_RETRIED = (HostKeyRejected, HostKeyUnknown, BadSetting)
@@ -224,8 +225,11 @@ class Lifecycle:
             delay = OFFLINE_RETRY
         else:
             self._hurry = True
+            ceiling = self._retry.max
+            if isinstance(error, NameNotResolved):  # that asks nobody but the resolver
+                ceiling = min(ceiling, max(self._retry.initial, NAME_RETRY_MAX))
             delay = retry_delay(
-                self.attempt, initial=self._retry.initial, ceiling=self._retry.max, random=self._random
+                self.attempt, initial=self._retry.initial, ceiling=ceiling, random=self._random
             )
         self.retry_at = now if at_once else now + delay
         return [do.SetRetry(self.retry_at)]

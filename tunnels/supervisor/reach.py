@@ -15,6 +15,7 @@ class Reach:
         self._addresses: tuple[str, ...] = ()  # as the last attempt found them
         self._peer: str | None = None  # the one of them that answered
         self._paths: tuple[Path, ...] = ()
+        self._used: Path | None = None  # by the connection
 
     def __repr__(self) -> str:
         return f"<Reach {self._addresses}: {self._paths}>"
@@ -27,11 +28,11 @@ class Reach:
     def connected(self, connection: Connection) -> None:
         """From now on only the address that answered counts."""
         self._peer = connection.peer_address
-        self.look()
+        self._used = self._paths[0] if self.look() else None
 
     def disconnected(self) -> None:
         """The next attempt may go to any of them."""
-        self._peer = None
+        self._peer = self._used = None
 
     def look(self) -> bool:
         """Look at the routes now. Whether there is one."""
@@ -45,7 +46,17 @@ class Reach:
             return None
         return self._paths != before or change.concerns(self._paths)
 
-    def address_left(self, connection: Connection) -> str | None:
-        """The address that a connection comes from, if this machine no longer has it."""
+    def cut_off(self, connection: Connection) -> str | None:
+        """Why a connection cannot live on, where that is certain without asking its other end."""
         local = connection.local_address
-        return None if local is None or self._routes.has_address(local) else local
+        if local is not None and not self._routes.has_address(local):
+            return f"the address {local} has left this machine"
+        used = self._used
+        moved = (
+            used is not None
+            and self._paths
+            and used.interface not in {path.interface for path in self._paths}
+        )
+        if moved and used is not None and not self._routes.link_works(used.interface):
+            return "its link is down, and there is another way now"
+        return None

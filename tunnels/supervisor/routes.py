@@ -21,6 +21,9 @@ class Routes(Protocol):
     def has_address(self, address: str, /) -> bool:
         """Whether this machine has this address."""
 
+    def link_works(self, interface: int, /) -> bool:
+        """Whether the link of a network interface (`Path.interface`) is up; true where nobody knows."""
+
     def close(self) -> None:
         """Let go of what asking needs. What is asked afterwards still gets an answer."""
 
@@ -32,6 +35,9 @@ class _AlwaysOnline:
         return (Path(""),)
 
     def has_address(self, address: str, /) -> bool:
+        return True
+
+    def link_works(self, interface: int, /) -> bool:
         return True
 
     def close(self) -> None:
@@ -70,6 +76,10 @@ class SocketRoutes:
         except OSError as exc:
             # Any other error says nothing about the address.
             return exc.errno not in (errno.EADDRNOTAVAIL, errno.ENODEV, errno.ENXIO)
+        return True
+
+    def link_works(self, interface: int, /) -> bool:
+        """See `Routes`. This system is not asked."""
         return True
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ three attributes.
 from __future__ import annotations
 
 import errno
+import fcntl
 import ipaddress
 import socket
 import struct
@@ -27,6 +28,8 @@ _NLM_F_REQUEST = 1
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC = 1, 4, 5, 7
 _RTN_UNICAST, _RTN_LOCAL = 1, 2
 _IFF_UP, _IFF_RUNNING, _IFF_LOWER_UP = 0x1, 0x40, 0x10000
+
+_SIOCGIFFLAGS = 0x8913  # linux/sockios.h
 
 _HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
 _LINK = struct.Struct("=BxHiII")  # ifinfomsg: family, type, index, flags, change
@@ -163,11 +166,24 @@ class NetlinkRoutes(SocketRoutes):
             return None
         found = attributes(answer[_ROUTE.size :])
         (index,) = struct.unpack("=I", found.get(_RTA_OIF, bytes(4)))
-        if index and not _link_works(index):
+        if not self.link_works(index):  # routes stay for a while when a cable is pulled
             return None
         return Path(
             _address(family, found.get(_RTA_PREFSRC)), index, _address(family, found.get(_RTA_GATEWAY))
         )
+
+    def link_works(self, interface: int, /) -> bool:
+        """See `Routes`: it is up and has a carrier (netdevice(7), SIOCGIFFLAGS)."""
+        if interface == 0:
+            return True
+        try:
+            name = socket.if_indextoname(interface)
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                answer = fcntl.ioctl(sock, _SIOCGIFFLAGS, struct.pack("16sh14x", name.encode(), 0))
+        except OSError:  # it is gone
+            return False
+        (flags,) = struct.unpack_from("h", answer, 16)
+        return bool(flags & _IFF_UP and flags & _IFF_RUNNING)
 
     def _ask(self, address: str) -> bytes | None:
         """The route message for an address; None where there is no route."""
@@ -200,18 +216,3 @@ def _attribute(kind: int, value: bytes) -> bytes:
 
 def _address(family: int, packed: bytes | None) -> str:
     return "" if packed is None else socket.inet_ntop(family, packed)
-
-
-def _link_works(index: int) -> bool:
-    """Whether a link is up and has a carrier: routes stay for a while when a cable is pulled (netdevice(7))."""
-    import fcntl  # noqa: PLC0415 - Linux only, as all of this
-
-    siocgifflags = 0x8913
-    try:
-        name = socket.if_indextoname(index)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            answer = fcntl.ioctl(sock, siocgifflags, struct.pack("16sh14x", name.encode(), 0))
-    except OSError:
-        return False
-    (flags,) = struct.unpack_from("h", answer, 16)
-    return bool(flags & _IFF_UP and flags & _IFF_RUNNING)

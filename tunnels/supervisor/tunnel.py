@@ -306,20 +306,21 @@ class Tunnel:
         """The network of this machine is not what it was; perhaps that concerns this tunnel."""
         if self.state in _AT_REST:
             return
-        left = None if self._connection is None else self._reach.address_left(self._connection)
-        if left is not None and self.state is TunnelState.UP:
-            error = ConnectionLost(f"the address {left} has left this machine: the network has changed")
+        changed = self._reach.changed(change)
+        cut = None if self._connection is None else self._reach.cut_off(self._connection)
+        if cut is not None and self.state is TunnelState.UP:
+            error = ConnectionLost(f"the network has changed: {cut}")
             self._connection_lost(error, network_changed=True)
-        match self._reach.changed(change):
-            case None:
-                self._go_offline()
-            case changed if changed or not self._lifecycle.online:
-                self._feed(ev.PathChanged())
+        elif changed is None:
+            self._go_offline()
+        elif changed or not self._lifecycle.online:
+            self._log.back_online(self.profile.host, was_offline=not self._lifecycle.online)
+            self._feed(ev.PathChanged())
 
     def _go_offline(self) -> None:
         if not self._lifecycle.online:
             return
-        self._log.info("offline: no route to %s", self.profile.host)
+        self._log.offline(self.profile.host, self.state)
         self._stop_probing()
         if self._connection is not None:
             self._connection.expect_outage(True)

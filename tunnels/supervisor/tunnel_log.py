@@ -42,3 +42,12 @@ class TunnelLog(logging.LoggerAdapter[logging.Logger]):
     def forward_failed(self, forward: Forward, error: TunnelsError) -> None:
         """A forward cannot listen."""
         self.error("%s: %s", forward, error.message)
+
+    def offline(self, host: str, state: TunnelState) -> None:
+        """There is no route any more."""
+        if state is not TunnelState.IDLE:
+            self.info("offline: no route to %s", host)
+
+    def back_online(self, host: str, *, was_offline: bool) -> None:
+        """There is a route again, or another one."""
+        self.info("there is a route to %s again" if was_offline else "the way to %s has changed", host)
