@@ -311,7 +311,7 @@ class Tunnel:
         if cut is not None and self.state is TunnelState.UP:
             error = ConnectionLost(f"the network has changed: {cut}")
             self._connection_lost(error, network_changed=True)
-        elif changed is None:
+        if changed is None:
             self._go_offline()
         elif changed or not self._lifecycle.online:
             self._log.back_online(self.profile.host, was_offline=not self._lifecycle.online)
