@@ -37,7 +37,14 @@ ROOMS: dict[str, tuple[set[str], str]] = {
     "desired_state": ({"paths"}, "what the daemon writes and spawn reads"),
     "control_socket": ({"errors", "paths"}, "both sides of the socket use it"),
     "client": ({"control_socket", "core", "errors", "paths"}, "loads fast: every command has it"),
-    "spawn": ({"client", "desired_state", "errors", "paths"}, "starts the daemon without being it"),
+    "ending": (
+        {"client", "control_socket", "desired_state", "errors", "paths"},
+        "ends the daemon from outside",
+    ),
+    "spawn": (
+        {"client", "desired_state", "ending", "errors", "paths", "version"},
+        "starts the daemon without being it",
+    ),
     "forwarding": ({"core", "errors", "password_command", "tasks"}, "moves bytes, knows nothing of SSH"),
     "ssh": (
         {"core", "errors", "forwarding.channel", "tasks"},
@@ -53,7 +60,7 @@ ROOMS: dict[str, tuple[set[str], str]] = {
     ),
     "cli": (
         {
-            *("client", "control_socket", "core", "desired_state", "errors", "paths", "profiles", "spawn"),
+            *("client", "core", "ending", "errors", "paths", "profiles", "spawn"),
             "version",
         },
         "importing the engine costs every command 160 ms",

@@ -6,6 +6,7 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,9 +71,13 @@ def test_a_runtime_folder_of_another_user_is_refused(path: Path, monkeypatch: py
     given_away(path.parent, monkeypatch)
     with pytest.raises(BadSetting, match="belongs to another user"):
         listen(path)
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_state_folder_of_another_user_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    given_away(paths.lock_file().parent, monkeypatch)
     with pytest.raises(BadSetting, match="belongs to another user"):
         Lock(paths.lock_file())
-    assert list(path.parent.iterdir()) == []
 
 
 def test_a_runtime_folder_that_is_a_file_is_refused(path: Path) -> None:
@@ -157,8 +162,10 @@ def test_who_has_the_lock_is_known_to_the_others() -> None:
     try:
         assert second.holder is None
         assert first.acquire()
+        first.write_down(Path("/run/caf\udce9/control.sock"))
         assert not second.acquire()
         assert second.holder == os.getpid()
+        assert control_socket.written_down(paths.lock_file()) == Path("/run/caf\udce9/control.sock")
     finally:
         first.release()
         second.release()
@@ -173,11 +180,31 @@ def test_a_lock_without_a_number_in_it_has_no_known_holder(content: bytes) -> No
     lock.release()
 
 
-def test_the_lock_is_in_a_private_folder_in_a_private_file(path: Path) -> None:
-    path.parent.chmod(0o755)
+def test_who_only_looks_at_the_lock_does_not_keep_a_daemon_from_starting() -> None:
+    looker, daemon = Lock(paths.lock_file()), Lock(paths.lock_file())
+    try:
+        assert looker.acquire()
+        timer = threading.Timer(0.05, looker.release)
+        timer.start()
+        assert daemon.acquire(patience=10)
+        timer.join()
+    finally:
+        daemon.release()
+
+
+@pytest.mark.parametrize("content", [b"", b"4711\n", b"4711\n\n", b"4711\n/run/control.sock", b"\n\n\n\n"])
+def test_a_lock_that_says_nothing_of_a_socket_leads_nowhere(content: bytes) -> None:
+    paths.make_private(paths.lock_file().parent)
+    paths.lock_file().write_bytes(content)
+    assert control_socket.written_down(paths.lock_file()) is None
+
+
+def test_the_lock_is_in_a_private_folder_in_a_private_file() -> None:
+    folder = paths.lock_file().parent
+    folder.chmod(0o755)
     lock = Lock(paths.lock_file())
     lock.release()
-    assert (mode(path.parent), mode(paths.lock_file())) == (0o700, 0o600)
+    assert (mode(folder), mode(paths.lock_file())) == (0o700, 0o600)
 
 
 HOLDER = """

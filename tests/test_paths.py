@@ -49,14 +49,15 @@ def given_away(path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_without_overrides_everything_is_where_the_system_keeps_such_things(home: Path) -> None:
     assert paths.config_file() == home / "config" / "tunnels" / "profiles.toml"
     assert paths.socket_path() == home / "run" / "tunnels" / "control.sock"
-    assert paths.lock_file() == home / "run" / "tunnels" / "daemon.lock"
+    assert paths.lock_file() == home / "state" / "tunnels" / "daemon.lock"
     assert paths.state_file() == home / "state" / "tunnels" / "state.json"
     assert paths.log_file() == home / "state" / "tunnels" / "log" / "tunnels.log"
     assert paths.startup_log().parent == paths.log_file().parent
 
 
 def test_the_environment_moves_runtime_and_state_files(home: Path) -> None:
-    assert paths.socket_path().parent == paths.lock_file().parent == home / "tunnels-run"
+    assert paths.socket_path().parent == home / "tunnels-run"
+    assert paths.lock_file().parent == home / "tunnels-state"
     assert paths.state_file().parent == home / "tunnels-state"
     assert paths.log_file().parent == paths.startup_log().parent == home / "tunnels-state" / "log"
 

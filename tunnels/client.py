@@ -16,7 +16,7 @@ from tunnels.core import protocol
 from tunnels.core.framing import MAX_REPLY_BYTES, FrameReader, encode
 from tunnels.core.protocol import Command, Hello
 from tunnels.core.status import Json, Snapshot
-from tunnels.errors import ControlError, ProtocolViolation
+from tunnels.errors import ControlError, DaemonNotRunning, ProtocolViolation
 
 #: Seconds until a daemon that does not answer is given up; taking down a stuck connection takes up to 10.
 TIMEOUT = 30.0
@@ -35,7 +35,7 @@ class Client:
     @classmethod
     def connect(cls) -> Client:
         """Reach the daemon. Raises DaemonNotRunning where there is none."""
-        sock = control_socket.connect(paths.socket_path(), timeout=TIMEOUT)
+        sock = _connect()
         try:
             return cls(sock)
         except BaseException:
@@ -122,6 +122,18 @@ class Client:
                 raise _gone(None)
             self._frames.extend(self._reader.feed(data))
         return self._frames.pop(0)
+
+
+def _connect() -> socket.socket:
+    """Connect where the socket should be, or where the daemon has written down that it is."""
+    path = paths.socket_path()
+    try:
+        return control_socket.connect(path, timeout=TIMEOUT)
+    except DaemonNotRunning:
+        elsewhere = control_socket.written_down(paths.lock_file())
+        if elsewhere is None or elsewhere == path:
+            raise
+        return control_socket.connect(elsewhere, timeout=TIMEOUT)
 
 
 def _names(reply: Json, member: str) -> list[str]:

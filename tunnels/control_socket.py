@@ -3,6 +3,10 @@
 Who may speak is decided three times: the folder is 0700, the socket is 0600, and the kernel is asked for
 the peer's user id. What must be true for one daemon a user is the lock: it is held as long as the
 daemon lives and released by the kernel however it dies. Whoever holds the lock may remove a leftover socket.
+
+The lock is among the state and not beside the socket: the runtime folder goes away when the last session
+of its user ends, and commands that run without a session (cron, su) look for the socket somewhere else. So
+the lock also says where the socket is.
 """
 
 from __future__ import annotations
@@ -12,10 +16,17 @@ import fcntl
 import os
 import socket
 import struct
+import time
 from pathlib import Path
 
 from tunnels import paths
 from tunnels.errors import ControlError, DaemonNotRunning
+
+#: Seconds between two tries of a daemon that starts.
+_LOCK_POLL = 0.02
+
+#: A pid and a path.
+_LOCK_BYTES = 4096 + 32
 
 #: Command lines that may wait to be accepted.
 _BACKLOG = 64
@@ -28,25 +39,46 @@ class Lock:
         paths.make_private(path.parent)
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
-    def acquire(self) -> bool:
-        """Take the lock, for as long as this process lives. False: another daemon has it."""
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
+    def acquire(self, *, patience: float = 0.0) -> bool:
+        """Take the lock, for as long as this process lives. False: another daemon has it.
+
+        Whoever only looks takes it for a moment too, so a daemon that starts tries for ``patience`` seconds.
+        """
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    return False
+                time.sleep(_LOCK_POLL)
+            else:
+                return True
+
+    def write_down(self, socket_path: Path) -> None:
+        """Say who has the lock, and where it listens."""
         os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, b"%d\n" % os.getpid(), 0)
-        return True
+        os.pwrite(self._fd, b"%d\n%s\n" % (os.getpid(), os.fsencode(socket_path)), 0)
 
     @property
     def holder(self) -> int | None:
         """The pid of the daemon that has the lock, as far as it has written it down."""
-        digits = os.pread(self._fd, 20, 0).strip()
+        digits = os.pread(self._fd, _LOCK_BYTES, 0).partition(b"\n")[0]
         return int(digits) if digits.isdigit() else None
 
     def release(self) -> None:
         """Let another daemon have it."""
         os.close(self._fd)
+
+
+def written_down(lock_file: Path) -> Path | None:
+    """Where the daemon listens, or the last one did, according to its lock."""
+    try:
+        with lock_file.open("rb") as file:
+            lines = file.read(_LOCK_BYTES).split(b"\n")
+    except OSError:
+        return None
+    return Path(os.fsdecode(lines[1])) if len(lines) == 3 and lines[1] else None
 
 
 def listen(path: Path) -> socket.socket:

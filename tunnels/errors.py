@@ -257,6 +257,7 @@ class VersionMismatch(ControlError):
     code = "version-mismatch"
     exit_code = 3
     pid: int | None = None  #: of the daemon that speaks it
+    version: str | None = None  #: of that daemon
 
 
 class ProtocolViolation(ControlError):

@@ -37,7 +37,7 @@ def config_file(override: str | None = None) -> Path:
 
 
 def runtime_dir() -> Path:
-    """Where the socket and the lock are."""
+    """Where the socket is."""
     named = os.environ.get("TUNNELS_RUNTIME_DIR")
     if named:
         return Path(named).absolute()
@@ -69,8 +69,8 @@ def socket_path() -> Path:
 
 
 def lock_file() -> Path:
-    """Held by the daemon for as long as it lives."""
-    return runtime_dir() / "daemon.lock"
+    """Held by the daemon for as long as it lives, which may be longer than the runtime folder does."""
+    return state_dir() / "daemon.lock"
 
 
 def state_file() -> Path:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from tunnels import desired_state, paths
+from tunnels import __version__, desired_state, ending, paths
 from tunnels.client import Client
-from tunnels.errors import DaemonNotRunning, DaemonStartFailed
+from tunnels.errors import DaemonNotRunning, DaemonStartFailed, VersionMismatch
 
 #: Seconds for a daemon to say that it listens: importing asyncssh takes 0.2 s, on a small board 3 s.
 START_TIMEOUT = 20.0
@@ -23,7 +24,7 @@ _POLL = 0.05
 def ensure_daemon(config: Path) -> Client:
     """A connection to the daemon, which is started if there is none. Raises DaemonStartFailed."""
     try:
-        return Client.connect()
+        return _of_our_version()
     except DaemonNotRunning:
         return start_daemon(config)
 
@@ -34,12 +35,40 @@ def find_daemon() -> Client:
     Raises DaemonNotRunning where there is none and should be none.
     """
     try:
-        return Client.connect()
+        return _of_our_version()
     except DaemonNotRunning:
         desired = desired_state.load(paths.state_file())
         if not desired.crashed:
             raise
         return start_daemon(paths.config_file(desired.config))
+
+
+def _of_our_version() -> Client:
+    """A connection to the daemon. One of an older version than ours is replaced first, and its tunnels come back."""
+    try:
+        client = Client.connect()
+        version = client.hello.version
+    except VersionMismatch as error:
+        if error.version is None or not older(error.version):
+            raise
+        version = error.version
+    else:
+        if not older(version):
+            return client
+        client.close()
+    config = paths.config_file(desired_state.load(paths.state_file()).config)
+    ending.end_daemon()
+    print(f"the daemon was of version {version}; it is replaced by {__version__}", file=sys.stderr)  # noqa: T201 - who waits must know for what
+    return start_daemon(config)
+
+
+def older(version: str) -> bool:
+    """Whether a version is older than ours, going by its numbers."""
+    return _numbers(version) < _numbers(__version__)
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(digits) for digits in re.findall(r"\d+", version)[:3]]
 
 
 def start_daemon(config: Path) -> Client:

@@ -145,7 +145,7 @@ class PaperDaemon:
         self.supervisor = supervisor
         self.stopping = asyncio.Event()  # set by the shutdown command
         self.handlers = Handlers(supervisor, Config(config), started_at=NOW, shutdown=self.stopping.set)
-        self.server = ControlServer(control_socket.listen(paths.socket_path()), self.handlers)
+        self.server = ControlServer(paths.socket_path(), self.handlers)
         self.loop = asyncio.get_running_loop()
 
     @property
@@ -198,11 +198,11 @@ def daemon_thread(*tunnels: TunnelStatus) -> Iterator[PaperDaemon]:
         async with serving(*tunnels) as daemon:
             ready.set_result(daemon)
             await daemon.stopping.wait()
-        paths.socket_path().unlink(missing_ok=True)  # since Python 3.13 the server has done it
 
     def run() -> None:
         lock = control_socket.Lock(paths.lock_file())
-        assert lock.acquire()
+        assert lock.acquire(patience=1)
+        lock.write_down(paths.socket_path())
         try:
             asyncio.run(serve())
         except BaseException as exc:

@@ -5,6 +5,7 @@ import contextlib
 import json
 import logging
 import os
+import shutil
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -330,3 +331,24 @@ async def test_the_real_client_in_another_thread_is_answered() -> None:
 
     async with serving(tunnel("work-db")):
         assert await asyncio.to_thread(use) == ["work-db"]
+
+
+# --- a folder that goes away ----------------------------------------------------------------------
+
+
+async def test_a_socket_that_is_removed_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "CHECK_INTERVAL", 0.01)
+    async with serving():
+        shutil.rmtree(paths.runtime_dir())
+        while not paths.socket_path().exists():
+            await asyncio.sleep(0.001)
+        reader, writer = await asyncio.open_unix_connection(paths.socket_path())
+        assert b"hello" in await reader.readline()
+        writer.close()
+
+
+async def test_a_socket_of_somebody_else_is_not_removed_at_the_end() -> None:
+    async with serving():
+        paths.socket_path().unlink()
+        paths.socket_path().write_text("not ours")
+    assert paths.socket_path().read_text() == "not ours"

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
 import time
 from typing import Annotated
 
 import typer
 
-from tunnels import control_socket, desired_state, paths
+from tunnels import ending, paths
 from tunnels.cli import output, render
 from tunnels.cli.options import ConfigOption, JsonOption
 from tunnels.cli.run import config_path, verb
 from tunnels.client import Client
 from tunnels.core.status import JSON_VERSION
-from tunnels.errors import ControlError, DaemonNotRunning, VersionMismatch
 
 app = typer.Typer(
     help="The background process that keeps the tunnels.", no_args_is_help=True, rich_markup_mode=None
 )
-
-#: Seconds for a daemon to end; it allows its tunnels 10.
-STOP_TIMEOUT = 15.0
 
 
 @app.command("run")
@@ -48,8 +41,7 @@ def stop(as_json: JsonOption = False) -> int:
 
     Example: tunnels daemon stop
     """
-    names = _ask_to_end()
-    _wait_until_gone()
+    names = ending.end_daemon()
     if as_json:
         output.print_json({"version": JSON_VERSION, "tunnels": list(names)})
         return 0
@@ -82,50 +74,3 @@ def status(as_json: JsonOption = False) -> int:
     if daemon.config_error is not None:
         output.note(f"the profile file has a problem:\n{daemon.config_error}")
     return 0
-
-
-def _ask_to_end() -> list[str]:
-    """Ask over the control socket; a daemon that does not understand or answer is sent a SIGTERM, which says the same.
-
-    Returns the tunnels that come back, as far as they are known.
-    """
-    try:
-        with Client.connect() as client:
-            return client.shutdown()
-    except DaemonNotRunning:
-        raise
-    except ControlError as error:
-        pid = error.pid if isinstance(error, VersionMismatch) else _holder_of_the_lock()
-        if pid is None:
-            raise ControlError(
-                error.message, hint="end its process by hand; its tunnels come back"
-            ) from error
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGTERM)
-    return list(desired_state.load(paths.state_file()).tunnels)
-
-
-def _holder_of_the_lock() -> int | None:
-    """The pid of the daemon, from the lock that it holds; None if nobody does."""
-    lock = control_socket.Lock(paths.lock_file())
-    try:
-        return None if lock.acquire() else lock.holder
-    finally:
-        lock.release()
-
-
-def _wait_until_gone() -> None:
-    """Its lock is free when it has ended, and not before."""
-    deadline = time.monotonic() + STOP_TIMEOUT
-    while True:
-        lock = control_socket.Lock(paths.lock_file())
-        try:
-            if lock.acquire():
-                return
-        finally:
-            lock.release()
-        if time.monotonic() > deadline:
-            raise ControlError(
-                f"the daemon did not end within {STOP_TIMEOUT:g} s", hint="`tunnels logs` may say why"
-            )
-        time.sleep(0.02)

@@ -44,7 +44,7 @@ class Hello(NamedTuple):
                 f"the daemon (version {version}) speaks another control protocol",
                 hint="`tunnels daemon stop`, then try again: its tunnels come back",
             )
-            error.pid = pid
+            error.pid, error.version = pid, version
             raise error
         return cls(version, pid)
 

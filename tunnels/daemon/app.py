@@ -36,6 +36,10 @@ _log = logging.getLogger("tunnels")
 MAX_FILES = 65_536
 
 
+#: Seconds that a starting daemon tries to get the lock, which whoever looks for a daemon has for a moment.
+LOCK_PATIENCE = 0.3
+
+
 def _raise_file_limit() -> None:
     """Allow as many files as the system lets us: each client is one, and 1,024 are soon used up."""
     with contextlib.suppress(ValueError, OSError):
@@ -61,9 +65,10 @@ def run_daemon(config: Path, *, ready: Callable[[str], None]) -> int:
     """Be the daemon. ``ready`` is told ``ready`` or ``busy``, once. Returns the exit code."""
     os.umask(0o077)
     lock = control_socket.Lock(paths.lock_file())
-    if not lock.acquire():
+    if not lock.acquire(patience=LOCK_PATIENCE):
         ready("busy")
         raise ControlError("another daemon is running", hint="`tunnels daemon status` shows it")
+    lock.write_down(paths.socket_path())
     handler = logs.to_file(paths.log_file())
     try:
         return run_loop(_daemon(config, ready))
@@ -96,7 +101,7 @@ async def _daemon(config_path: Path, ready: Callable[[str], None]) -> int:
     )
     network = NetworkMonitor(supervisor.network_changed, events=system_events(), routes=routes)
     handlers = Handlers(supervisor, config, started_at=time.time(), shutdown=stop.set)
-    server = ControlServer(control_socket.listen(paths.socket_path()), handlers)
+    server = ControlServer(paths.socket_path(), handlers)
     _log.info("daemon %s started, pid %d, with %s", __version__, os.getpid(), config_path)
     if desired.running:
         _log.warning("the last daemon did not end on purpose")
@@ -118,7 +123,6 @@ async def _daemon(config_path: Path, ready: Callable[[str], None]) -> int:
         await server.aclose()
         await supervisor_close(supervisor)
         await scope.aclose()
-        paths.socket_path().unlink(missing_ok=True)
     return 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import socket
+from pathlib import Path
 
 from tunnels import __version__, control_socket
 from tunnels.core import protocol
@@ -20,6 +20,9 @@ _log = logging.getLogger("tunnels")
 #: Command lines that may be connected at the same time; each costs a task and some buffers.
 MAX_CLIENTS = 128
 
+#: Seconds between two looks whether the socket is still there; a person who logs in again waits this long.
+CHECK_INTERVAL = 2.0
+
 #: Bytes queued for a command line that does not read; then its watch is made to wait.
 _WRITE_HIGH_WATER = 256 * 1024
 
@@ -27,21 +30,55 @@ _WRITE_HIGH_WATER = 256 * 1024
 class ControlServer:
     """Serves the control socket until `aclose`."""
 
-    def __init__(self, sock: socket.socket, handlers: Handlers) -> None:
-        self._sock = sock
+    def __init__(self, path: Path, handlers: Handlers) -> None:
+        """Listen at ``path``; commands wait until `start`."""
+        self._path = path
+        self._sock = control_socket.listen(path)
+        self._inode = path.stat().st_ino
         self._handlers = handlers
         self._scope = TaskScope("control")  # one task for each command line that is connected
         self._watches = TaskScope("watches")
+        self._care = TaskScope("control socket")
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
         """Begin to accept."""
         self._server = await asyncio.start_unix_server(self._accepted, sock=self._sock)
+        self._care.spawn(self._stay_reachable(), name="stay reachable")
+
+    async def _stay_reachable(self) -> None:
+        """Listen again if the socket is gone: its folder is removed when the last session of its user ends."""
+        while True:
+            await asyncio.sleep(CHECK_INTERVAL)
+            if self._is_there():
+                continue
+            try:
+                self._sock = control_socket.listen(self._path)
+                self._inode = self._path.stat().st_ino
+            except (OSError, TunnelsError) as exc:
+                _log.debug("the control socket cannot be made: %s", exc)
+                continue
+            if self._server is not None:
+                self._server.close()
+            self._server = await asyncio.start_unix_server(self._accepted, sock=self._sock)
+            _log.warning("the control socket had been removed; listening again at %s", self._path)
+
+    def _is_there(self) -> bool:
+        try:
+            return self._path.stat().st_ino == self._inode
+        except OSError:
+            return False
 
     async def aclose(self) -> None:
-        """Hang up on everybody."""
+        """Hang up on everybody, and remove the socket."""
+        await self._care.aclose()
         if self._server is not None:
             self._server.close()
+            self._server = None
+        else:
+            self._sock.close()
+        if self._is_there():
+            self._path.unlink(missing_ok=True)
         await self._scope.aclose()
         await self._watches.aclose()
 

@@ -1,0 +1,39 @@
+"""Ending the daemon from outside. The command that does it is tested in tests/cli/test_daemon.py."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from tests.daemon.served import daemon_thread, tunnel
+from tunnels import control_socket, ending, paths
+from tunnels.errors import ControlError, DaemonNotRunning
+
+
+def test_when_it_returns_the_daemon_has_ended() -> None:
+    with daemon_thread(tunnel("work-db"), tunnel("home")):
+        assert ending.end_daemon() == ["work-db", "home"]
+        lock = control_socket.Lock(paths.lock_file())
+        assert lock.acquire(), "it is still there"
+        lock.release()
+
+
+def test_without_a_daemon_there_is_nothing_to_end() -> None:
+    with pytest.raises(DaemonNotRunning):
+        ending.end_daemon()
+
+
+def test_a_daemon_that_does_not_end_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(0, 1000, 5))
+    slept: list[float] = []
+    with daemon_thread():
+        monkeypatch.setattr(
+            ending, "time", SimpleNamespace(monotonic=lambda: next(clock), sleep=slept.append)
+        )
+        monkeypatch.setattr(ending, "_ask_to_end", list)
+        with pytest.raises(ControlError, match="did not end within 15 s") as caught:
+            ending.end_daemon()
+    assert caught.value.hint is not None
+    assert "tunnels logs" in caught.value.hint
+    assert 0 < len(slept) < 10
