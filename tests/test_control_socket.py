@@ -160,7 +160,7 @@ def test_the_lock_is_had_once_until_it_is_released() -> None:
 def test_who_has_the_lock_is_known_to_the_others() -> None:
     first, second = Lock(paths.lock_file()), Lock(paths.lock_file())
     try:
-        assert second.holder is None
+        assert first.holder is None
         assert first.acquire()
         first.write_down(Path("/run/caf\udce9/control.sock"))
         assert not second.acquire()
