@@ -23,6 +23,7 @@ from tunnels.daemon import logs
 from tunnels.daemon.config import Config
 from tunnels.daemon.control import ControlServer
 from tunnels.daemon.handlers import Handlers
+from tunnels.daemon.observers import Observers
 from tunnels.desired_state import DesiredState
 from tunnels.errors import ControlError, ProfileError, TunnelsError
 from tunnels.ssh.connection import connect
@@ -89,7 +90,10 @@ async def _daemon(config_path: Path, ready: Callable[[str], None]) -> int:
             _log.error("what should be up could not be written down: %s", exc)
 
     stop = asyncio.Event()
-    supervisor = Supervisor(connect, random=random.random, wall_clock=time.time, on_desired=save)
+    observers = Observers(history=True)
+    supervisor = Supervisor(
+        connect, random=random.random, wall_clock=time.time, on_desired=save, observer=observers.observe
+    )
     handlers = Handlers(supervisor, config, started_at=time.time(), shutdown=stop.set)
     server = ControlServer(control_socket.listen(paths.socket_path()), handlers)
     _log.info("daemon %s started, pid %d, with %s", __version__, os.getpid(), config_path)
@@ -109,7 +113,9 @@ async def _daemon(config_path: Path, ready: Callable[[str], None]) -> int:
         running = False  # said first: nobody is to bring back what is just ending
         save(supervisor.names)
         await server.aclose()
+        observers.ending()
         await supervisor_close(supervisor)
+        await observers.aclose()
         await scope.aclose()
         paths.socket_path().unlink(missing_ok=True)
     return 0
@@ -150,7 +156,14 @@ def run_foreground(config: Path, profiles: list[Profile]) -> int:
 async def _foreground(config_path: Path, profiles: list[Profile]) -> int:
     stop = asyncio.Event()
     names = {profile.name for profile in profiles}
-    supervisor = Supervisor(connect, random=random.random, wall_clock=time.time, on_desired=lambda _: None)
+    observers = Observers(history=False)
+    supervisor = Supervisor(
+        connect,
+        random=random.random,
+        wall_clock=time.time,
+        on_desired=lambda _: None,
+        observer=observers.observe,
+    )
     config = Config(config_path)
 
     async def reload() -> Json:
@@ -165,6 +178,7 @@ async def _foreground(config_path: Path, profiles: list[Profile]) -> int:
         await stop.wait()
     finally:
         await supervisor_close(supervisor)
+        await observers.aclose()
         await scope.aclose()
     return 0
 
