@@ -171,7 +171,10 @@ def _drop_lines(drop: Drop, now: float) -> list[Text]:
     when = time.strftime("%a %d %b %H:%M" if this_year else "%d %b %Y %H:%M", time.localtime(drop.begin))
     length = render.duration((now if drop.end is None else drop.end) - drop.begin)
     head = Text.assemble("    ", (when, "bold"), "  ", length.ljust(7), "  ", (_done(drop), "dim"))
-    return [head, Text(f"        {_cause(drop)}")]
+    lines = [head, Text(f"        {_cause(drop)}")]
+    if drop.then is not None:
+        lines.append(Text(f"        then {printable(drop.then.message)}"))
+    return lines
 
 
 def _cause(drop: Drop) -> str:
@@ -181,27 +184,21 @@ def _cause(drop: Drop) -> str:
 
 def _done(drop: Drop) -> str:
     if drop.end is None:
-        if drop.stuck is not None:
-            return f"still going on: {_stuck(drop.stuck)}"
-        return "still going on"
+        needs = {None: "", What.NEEDS_INPUT: ": it waits for an answer"}
+        return "still going on" + needs.get(drop.stuck, ": somebody has to mend it")
     if not drop.back:
         return "taken down before it was up again"
     words = "back"
     if drop.daemon:
         words += " with the next daemon"
     elif drop.stuck is not None:
-        words += f" after {_stuck(drop.stuck)}"
+        answered = drop.stuck is What.NEEDS_INPUT
+        words += " after somebody answered" if answered else " after somebody started it again"
     else:
         words += " by itself"
     if drop.attempts > 1:
         words += f", {drop.attempts} attempts"
-    if drop.then is not None:
-        words += f"; before that: {printable(drop.then.message)}"
     return words
-
-
-def _stuck(what: What) -> str:
-    return "a person had to answer" if what is What.NEEDS_INPUT else "a person had to help"
 
 
 # --- for programs ---------------------------------------------------------------------------------
@@ -237,6 +234,7 @@ def _drop_as_json(drop: Drop, now: float) -> Json:
         "to": None if drop.end is None else format_time(drop.end, precise=True),
         "seconds": round((now if drop.end is None else drop.end) - drop.begin, 1),
         "cause": error_to_json(ErrorInfo("slept", _cause(drop)) if drop.slept else drop.cause),
+        "then": error_to_json(drop.then),
         "attempts": drop.attempts,
         "back": drop.back,
         "summary": _done(drop),

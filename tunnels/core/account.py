@@ -85,6 +85,7 @@ class _Teller:
         self.known = False
         self.since = now
         self.wanted: float | None = None
+        self.unwanted = now  # since when it is not
         self.up: float | None = None
         self.off: float | None = None
         self.drop: Drop | None = None
@@ -170,7 +171,7 @@ class _Teller:
     def _close_wanted(self, at: float) -> None:
         if self.wanted is not None:
             self.wanted_spans.append((self.wanted, at))
-            self.wanted = None
+            self.wanted, self.unwanted = None, at
 
     def _close_drop(self, at: float) -> None:
         if self.drop is not None:
@@ -182,11 +183,12 @@ class _Teller:
         if last_sign is not None:
             self._off(min(max(last_sign, self.last), now), KILLED)
         self._close_off(now)
+        unwanted = self.unwanted
         works, wanted = self.up is not None, self.wanted is not None
         self._close_up(now)
         self._close_wanted(now)
         if self.drop is not None:
-            self.drops.append(self.drop if wanted else self.drop._replace(end=self.last))
+            self.drops.append(self.drop if wanted else self.drop._replace(end=unwanted))
         window = [(now - WEEK, now)]
         wanted_spans = _common(window, _joined(self.wanted_spans))
         sleeps = _joined(self.sleeps)
