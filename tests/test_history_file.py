@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -127,9 +128,9 @@ def test_half_a_line_on_a_full_disk_is_an_error_and_the_next_line_is_whole(
 ) -> None:
     first, second = drops(0)
     writer = Writer(path, Facts())
-    whole = history_file.os.write
+    whole = os.write
     with monkeypatch.context() as patch:
-        patch.setattr(history_file.os, "write", lambda fd, data: whole(fd, data[:20]))
+        patch.setattr(os, "write", lambda fd, data: whole(fd, data[:20]))
         with pytest.raises(OSError, match="No space"):
             writer.write(first)
     writer.write(second)

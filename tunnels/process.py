@@ -47,7 +47,7 @@ async def run(
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT if errors else asyncio.subprocess.DEVNULL,
-        env=env,
+        env=None if env is None else dict(env),  # uvloop takes no other mapping
         cwd=folder,
         start_new_session=True,  # no terminal to read from, and none to print to
     )

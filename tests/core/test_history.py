@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -90,7 +92,7 @@ def test_what_a_new_file_repeats_is_read_once() -> None:
 def story(*states: S, error: ErrorInfo | None = None) -> list[tuple[str, int]]:
     """What is written of these states, one second each, and the attempts."""
     scribe, written = Scribe(), []
-    for number, (before, after) in enumerate(zip(states, states[1:], strict=False)):
+    for number, (before, after) in enumerate(itertools.pairwise(states)):
         trouble = error or REFUSED if after in {S.BACKOFF, S.FAILED, S.NEEDS_INPUT} else None
         record = scribe.take(Transition("work-db", before, after, NINE + number, trouble))
         if record is not None:

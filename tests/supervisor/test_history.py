@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -122,7 +123,7 @@ async def test_signs_of_life_are_given_for_as_long_as_it_lives(
     with monkeypatch.context() as patch:
         kept = Kept(home, Wall())
         real = asyncio.sleep
-        patch.setattr(history.asyncio, "sleep", sleep)
+        patch.setattr(asyncio, "sleep", sleep)
         for _ in range(5):
             await real(0)
         assert history_file.last_sign(kept.alive) == NINE
@@ -155,7 +156,7 @@ async def test_a_disk_that_is_full_is_said_once_and_stops_nothing(
     caplog.set_level(logging.INFO)
     async with keeping(home) as kept:
         with monkeypatch.context() as patch:
-            patch.setattr(history_file.os, "write", full)
+            patch.setattr(os, "write", full)
             kept.up()
             kept.go(S.UP, S.BACKOFF, LOST)
         kept.go(S.BACKOFF, S.CONNECTING)
