@@ -12,7 +12,7 @@ from tunnels import history_file
 from tunnels.core.account import account
 from tunnels.core.history import Facts, Record, What
 from tunnels.errors import ErrorInfo
-from tunnels.history_file import Writer, give_sign, last_sign, load
+from tunnels.history_file import Writer, give_sign, last_sign, load, load_open
 
 NINE = 1_795_165_200.0
 LOST = ErrorInfo("connection-lost", "x" * 400)
@@ -66,6 +66,9 @@ def test_what_was_open_is_known_although_its_record_has_been_rotated_away_twice(
     assert str(quiet[1]) in path.read_text()
     found = account(load(path), "quiet", NINE + 2000)
     assert (found.works, found.since, found.drops) == (True, NINE - 8, ())
+    assert quiet[1] in load_open(path)
+    path.unlink()  # a power cut in the middle of a rotation
+    assert quiet[1] in load_open(path)
 
 
 def test_a_tunnel_taken_down_with_the_record_that_fills_the_file_is_down(
@@ -110,6 +113,16 @@ def test_bytes_that_are_anything_are_passed_over(path: Path) -> None:
 
 def test_without_files_nothing_has_happened(path: Path) -> None:
     assert load(path) == []
+
+
+def test_a_file_that_somebody_deletes_is_made_again(path: Path) -> None:
+    writer = Writer(path, Facts())
+    for record in drops(0):
+        writer.write(record)
+        written = load(path)
+        path.unlink()
+        assert written == [record]
+    writer.close()
 
 
 def test_after_an_error_the_next_record_is_written(path: Path) -> None:

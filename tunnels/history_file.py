@@ -25,6 +25,11 @@ def load(path: Path) -> list[Record]:
     return parse_records("\n".join(_text(file) for file in (_older(path), path)))
 
 
+def load_open(path: Path) -> list[Record]:
+    """Read what is needed to know what is still open: a new file begins with all of that."""
+    return parse_records(_text(path)) if path.exists() else load(path)
+
+
 def _older(path: Path) -> Path:
     return path.with_name(path.name + ".1")
 
@@ -68,6 +73,8 @@ class Writer:
         """Add a record. Raises OSError; what is open stays known, so the next one may succeed."""
         self._facts.take(record)
         line = f"{record}\n".encode("ascii")
+        if self._fd >= 0 and os.fstat(self._fd).st_nlink == 0:  # somebody has deleted it
+            self.close()
         if self._fd < 0:
             self._open()
         self._append(line)

@@ -22,8 +22,8 @@ app = typer.Typer(
     help="The background process that keeps the tunnels.", no_args_is_help=True, rich_markup_mode=None
 )
 
-#: Seconds for a daemon to end; it allows its tunnels 10.
-STOP_TIMEOUT = 15.0
+#: Seconds for a daemon to end; it allows its tunnels 10 and their last hooks 8.
+STOP_TIMEOUT = 25.0
 
 
 @app.command("run")

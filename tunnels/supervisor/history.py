@@ -28,7 +28,7 @@ class History:
         self._scope = TaskScope("history")
         self._complained = False
         self._ending = False
-        records = history_file.load(path)
+        records = history_file.load_open(path)
         facts = Facts(records)
         self._scribe = Scribe()
         self._file = history_file.Writer(path, facts)
