@@ -103,7 +103,7 @@ def test_without_a_daemon_the_files_are_enough_and_say_that_none_runs() -> None:
         "    the daemon was ended, or the machine was shut down",
         "    → tunnels up work-db",
         "    up 99.8 % of the last 7 days · 3 drops",
-        "    of the time it was not up: 1m without a daemon",
+        "    of the rest: 1m no daemon ran",
     ]
 
 
@@ -122,7 +122,7 @@ def test_sleep_is_a_cause_and_named_beside_the_share() -> None:
         *((HOUR - 5, What.DOWN), up_again(HOUR - 10), (60, What.STOPPED)),
     )
     lines = tunnels("why", "work-db").out.splitlines()
-    assert "    of the time it was not up: 2h with the machine asleep" in lines
+    assert "    of the rest: 2h the machine slept" in lines
     assert lines[-1] == "        this machine slept for 2h"
 
 

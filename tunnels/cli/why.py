@@ -149,11 +149,11 @@ def _summary(found: Account, now: float) -> list[str]:
     lines = [f"up {_percent(found.share)} {of} · {render.plural(count, 'drop') if count else 'no drop'}"]
     rest = []
     if found.off_for >= 0.05:
-        rest.append(f"{render.duration(found.off_for)} without a daemon")
+        rest.append(f"{render.duration(found.off_for)} no daemon ran")
     if found.asleep_for >= 0.05:
-        rest.append(f"{render.duration(found.asleep_for)} with the machine asleep")
+        rest.append(f"{render.duration(found.asleep_for)} the machine slept")
     if rest:
-        lines.append(f"of the time it was not up: {', '.join(rest)}")
+        lines.append(f"of the rest: {', '.join(rest)}")
     return lines
 
 
