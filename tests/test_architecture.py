@@ -33,7 +33,9 @@ ROOMS: dict[str, tuple[set[str], str]] = {
     "tasks": (set(), "a tool that knows nothing of tunnels"),
     "paths": ({"errors"}, "where files are, and no more"),
     "profiles": ({"core", "errors"}, "text becomes values; the command line needs it without the engine"),
-    "password_command": ({"errors"}, "runs a command, and no more"),
+    "process": (set(), "runs a command, and no more"),
+    "password_command": ({"errors", "process"}, "runs a command for what it prints, and no more"),
+    "history_file": ({"core"}, "what the daemon writes and `why` reads"),
     "desired_state": ({"paths"}, "what the daemon writes and spawn reads"),
     "control_socket": ({"errors", "paths"}, "both sides of the socket use it"),
     "client": ({"control_socket", "core", "errors", "paths"}, "loads fast: every command has it"),
@@ -50,7 +52,10 @@ ROOMS: dict[str, tuple[set[str], str]] = {
         {"core", "errors", "forwarding.channel", "tasks"},
         "makes connections; of what moves on them it knows the shape of a channel",
     ),
-    "supervisor": ({"core", "errors", "forwarding", "tasks"}, "what connects is passed in"),
+    "supervisor": (
+        {"core", "errors", "forwarding", "history_file", "process", "tasks"},
+        "what connects is passed in",
+    ),
     "daemon": (
         {
             *("control_socket", "core", "desired_state", "errors", "forwarding", "paths", "profiles"),
@@ -60,7 +65,7 @@ ROOMS: dict[str, tuple[set[str], str]] = {
     ),
     "cli": (
         {
-            *("client", "core", "ending", "errors", "paths", "profiles", "spawn"),
+            *("client", "core", "ending", "errors", "history_file", "paths", "profiles", "spawn"),
             "version",
         },
         "importing the engine costs every command 160 ms",
@@ -90,7 +95,7 @@ LIBRARIES: dict[str, tuple[set[str], str]] = {
 #: What of the standard library the pure core may use: nothing that waits, reads, writes, asks or rolls dice.
 CORE_MAY = {
     *("__future__", "bisect", "collections", "contextlib", "dataclasses", "datetime", "difflib", "enum"),
-    *("functools", "hashlib", "ipaddress", "itertools", "json", "math", "operator", "re", "string"),
+    *("functools", "hashlib", "ipaddress", "itertools", "json", "math", "operator", "re", "shlex", "string"),
     *("textwrap", "types", "typing", "unicodedata", "urllib.parse"),
 }
 

@@ -69,6 +69,8 @@ def test_two_sets_of_folders_have_no_file_in_common(monkeypatch: pytest.MonkeyPa
             paths.lock_file(),
             paths.state_file(),
             paths.log_file(),
+            paths.history_file(),
+            paths.alive_file(),
             paths.startup_log(),
         }
 

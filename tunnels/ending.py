@@ -11,8 +11,8 @@ from tunnels import control_socket, desired_state, paths
 from tunnels.client import Client
 from tunnels.errors import ControlError, DaemonNotRunning, VersionMismatch
 
-#: Seconds for a daemon to end; it allows its tunnels 10.
-STOP_TIMEOUT = 15.0
+#: Seconds for a daemon to end; it allows its tunnels 10 and their last hooks 8.
+STOP_TIMEOUT = 25.0
 
 _POLL = 0.02
 

@@ -78,6 +78,16 @@ def state_file() -> Path:
     return state_dir() / "state.json"
 
 
+def history_file() -> Path:
+    """What happened to the tunnels."""
+    return state_dir() / "history.jsonl"
+
+
+def alive_file() -> Path:
+    """Its time is that of the daemon's last sign of life."""
+    return state_dir() / "alive"
+
+
 def log_file() -> Path:
     """What happened, one line each."""
     return log_dir() / "tunnels.log"

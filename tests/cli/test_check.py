@@ -279,6 +279,14 @@ def test_a_listener_that_others_can_reach_is_said_with_where(text: str, side: st
 
 
 @pytest.mark.usefixtures("resolved")
+def test_the_commands_of_a_profile_are_shown_as_they_are_run() -> None:
+    profile_file(f"[defaults]\non_down = \"page 'it is down'\"\n{FILE}")
+    assert "on_down         page 'it is down'" in check().out
+    hooks = check("--json").json["profiles"][0]["hooks"]
+    assert hooks == {"on_down": ["page", "it is down"]}
+
+
+@pytest.mark.usefixtures("resolved")
 def test_what_is_not_supported_yet_is_said() -> None:
     profile_file('[profiles.it]\nhost = "h"\nremote = ["1080"]\n')
     assert "not supported yet: -R 1080" in check().out
@@ -308,6 +316,7 @@ def test_as_json_it_is_one_document_with_everything() -> None:
         "name": "work-db",
         "forwards": [{"kind": "local", "forward": "5432:db.internal:5432"}],
         "resolved": [["host", "bastion.example.com"], ["user", "me"]],
+        "hooks": {},
         "unsupported": [],
         "error": None,
     }

@@ -127,6 +127,51 @@ def test_on_a_terminal_time_is_local_and_levels_have_colours(
     assert "\n".join(rest) + "\n" == TRACEBACK
 
 
+# --- since ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def at_nine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is 09:00:10 UTC."""
+    clock = SimpleNamespace(time=lambda: 1_795_165_210.0, sleep=time.sleep)
+    monkeypatch.setattr(verb, "time", clock)
+
+
+@pytest.mark.usefixtures("at_nine")
+def test_since_shows_everything_from_a_moment_on_with_what_is_indented_there(path: Path) -> None:
+    path.with_name("tunnels.log.1").write_text(line(1) + TRACEBACK)
+    path.write_text(line(3) + line(4, "home") + TRACEBACK + "".join(line(5) for _ in range(60)))
+    result = tunnels("logs", "--since", "6s")
+    assert messages(result) == ["message 4", *["message 5"] * 60]
+    assert result.out.count("Traceback") == 1
+    assert len(messages(tunnels("logs", "--since", "2026-11-19"))) == 63
+
+
+@pytest.mark.usefixtures("at_nine")
+def test_since_goes_with_a_name_and_a_number(path: Path) -> None:
+    path.write_text(STORY)
+    assert messages(tunnels("logs", "work-db", "--since", "7s")) == ["a bug 4", "up 6"]
+    assert messages(tunnels("logs", "--since", "7s", "-n", "1")) == ["up 6"]
+
+
+@pytest.mark.usefixtures("at_nine")
+def test_since_when_nothing_has_happened_is_said(path: Path) -> None:
+    path.write_text(STORY)
+    result = tunnels("logs", "--since", "1s")
+    assert (result.code, result.out) == (0, "")
+    assert "nothing has happened since 1s" in result.err
+    assert tunnels("logs", "work-db", "--since", "1s").code == 0
+
+
+@pytest.mark.usefixtures("at_nine")
+@pytest.mark.parametrize("moment", ["5", "tea time", "2030-01-01"])
+def test_a_moment_that_is_none_is_a_bad_command_line_with_a_hint(moment: str, path: Path) -> None:
+    path.write_text(STORY)
+    result = tunnels("logs", "--since", moment)
+    assert (result.code, result.out) == (2, "")
+    assert "hint: " in result.err
+
+
 # --- there is nothing -----------------------------------------------------------------------------
 
 

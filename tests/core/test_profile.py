@@ -140,6 +140,11 @@ def test_a_tunnel_goes_on_when_only_its_description_tags_or_autostart_change() -
     assert PROFILE.same_tunnel(replace(PROFILE, description="new", tags=("work",), autostart=True))
 
 
+def test_a_tunnel_goes_on_when_only_what_is_to_be_done_about_it_changes() -> None:
+    changed = replace(PROFILE, on_up=("a",), on_down=("b",), on_failed=("c",), notify=False)
+    assert PROFILE.same_tunnel(changed)
+
+
 def test_a_tunnel_does_not_go_on_when_its_meaning_changes() -> None:
     other = parse_forward(ForwardKind.LOCAL, "5433:db.internal:5432").spread()
 

@@ -50,6 +50,10 @@ def test_what_is_not_written_is_left_to_ssh_config_or_the_default() -> None:
     [
         ("user", "me", "me"),
         ("port", 22, 22),
+        ("on_up", "notify 'it is' up", ("notify", "it is", "up")),
+        ("on_down", ["sh", "-c", "echo a\necho b", ""], ("sh", "-c", "echo a\necho b", "")),
+        ("on_failed", [], ()),
+        ("notify", False, False),
         ("identity_file", "~/.ssh/id", ("~/.ssh/id",)),
         ("certificate_file", ["/a", "~/b"], ("/a", "~/b")),
         ("known_hosts", ["/a, b"], ("/a, b",)),

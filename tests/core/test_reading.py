@@ -11,6 +11,7 @@ from tunnels.core.reading import (
     BAD,
     Notes,
     Reader,
+    arguments,
     describe,
     dotted,
     duration,
@@ -181,3 +182,39 @@ def test_an_unknown_key_that_resembles_none_may_be_explained() -> None:
 
     assert values == {}
     assert [note.hint for note in notes] == ["zzz=1"]
+
+
+HOOK = arguments('on_up = "page-me"')
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("page-me", ("page-me",)),
+        ("echo 'a b' \"c d\" e\\ f", ("echo", "a b", "c d", "e f")),
+        ("echo $HOME; ls | wc # no shell", ("echo", "$HOME;", "ls", "|", "wc", "#", "no", "shell")),
+        (["sh", "-c", "echo 'a b'"], ("sh", "-c", "echo 'a b'")),
+        ([], ()),
+    ],
+)
+def test_a_command_without_a_shell_is_words(value: Any, words: tuple[str, ...]) -> None:
+    notes = Notes()
+    assert HOOK(value, ("key",), notes) == words
+    assert not list(notes)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("", "the command is empty ([] stands for none)"),
+        ("echo 'a", "a quote without its partner"),
+        ("'' a", "the command has no name"),
+        ("echo \0", "control character"),
+        (["", "a"], "the text is empty"),
+        (["a", 5], "expected a text, found the integer 5"),
+        (True, "expected a command, found true"),
+    ],
+)
+def test_what_is_no_command_is_said(value: Any, said: str) -> None:
+    (note,) = noted(HOOK, value)
+    assert said in note

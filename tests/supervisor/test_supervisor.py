@@ -58,8 +58,9 @@ def test_a_renamed_profile_is_one_that_is_gone() -> None:
         replace(DB, description="Postgres behind the bastion"),
         replace(DB, tags=("work",)),
         replace(DB, autostart=True),
+        replace(DB, on_up=("page-me",)),
     ],
-    ids=["description", "tags", "autostart"],
+    ids=["description", "tags", "autostart", "hooks"],
 )
 def test_what_only_people_look_at_restarts_nothing(changed: Profile) -> None:
     assert plan_reload([DB], {"work-db": changed}) == ReloadPlan(keep=("work-db",))
@@ -405,6 +406,21 @@ async def test_reload_touches_only_what_has_changed() -> None:
 
         assert plan == ReloadPlan(restart=("work-web",), keep=("home",))
         assert (web.closes, home.closes) == (1, 0)
+
+
+async def test_new_hooks_are_in_force_after_a_reload_and_after_up_without_a_reconnect() -> None:
+    seen: list[Profile] = []
+    async with bench() as it:
+        it.supervisor._observer = lambda profile, _transition: seen.append(profile)
+        (connection,) = await it.up(HOME)
+        for number, change in enumerate((it.supervisor.reload, it.supervisor.up)):
+            new = replace(HOME, on_down=("page-me", str(number)))
+            await change({"home": new} if number == 0 else new)  # type: ignore[operator]
+            (tunnel,) = it.supervisor._tunnels.values()
+            assert tunnel.profile == new
+        assert connection.closes == 0
+        await it.supervisor.down(["home"])
+        assert seen[-1] == new
 
 
 async def test_reload_stops_what_is_no_longer_in_the_file() -> None:

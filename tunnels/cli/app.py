@@ -21,6 +21,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "status": ("status", "status"),
     "list": ("listing", "list_profiles"),
     "logs": ("logs", "logs"),
+    "why": ("why", "why"),
     "check": ("check", "check"),
     "init": ("init", "init"),
     "edit": ("edit", "edit"),

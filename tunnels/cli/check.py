@@ -90,6 +90,8 @@ def _show(profile: Profile, resolved: Resolved) -> None:
     else:
         for key, value in resolved:
             out.print(Text.assemble("    ", (key.ljust(16), "dim"), value))
+    for event, words in _hooks(profile).items():
+        out.print(Text.assemble("    ", (event.ljust(16), "dim"), shlex.join(words)))
     for missing in unsupported(profile):
         out.print(Text.assemble("    ", ("not supported yet: ", "yellow"), missing))
 
@@ -100,9 +102,16 @@ def _as_json(profile: Profile, resolved: Resolved) -> Json:
         "name": profile.name,
         "forwards": [{"kind": forward.kind.value, "forward": str(forward)} for forward in profile.forwards],
         "resolved": None if isinstance(resolved, TunnelsError) else [list(item) for item in resolved],
+        "hooks": {event: list(words) for event, words in _hooks(profile).items()},
         "unsupported": unsupported(profile),
         "error": None if error is None else error_to_json(error.info),
     }
+
+
+def _hooks(profile: Profile) -> dict[str, tuple[str, ...]]:
+    """The commands that the profile wants run, as they are run."""
+    hooks = {"on_up": profile.on_up, "on_down": profile.on_down, "on_failed": profile.on_failed}
+    return {event: words for event, words in hooks.items() if words}
 
 
 def unsupported(profile: Profile) -> list[str]:

@@ -16,8 +16,12 @@ from tunnels.cli import output
 from tunnels.cli.options import complete_profile
 from tunnels.cli.run import config_path, verb
 from tunnels.core.logline import LogLine, parse
-from tunnels.core.status import parse_time
+from tunnels.core.since import parse_since
+from tunnels.core.status import format_time, parse_time
 from tunnels.errors import UsageError
+
+#: Lines that are shown where nobody has said how many or since when.
+_LINES = 50
 
 #: Seconds between two looks at a file that is followed.
 _POLL = 0.2
@@ -34,29 +38,38 @@ def logs(
         bool, typer.Option("--follow", "-f", help="Go on as lines are written, until Ctrl-C.")
     ] = False,
     lines: Annotated[
-        int, typer.Option("--lines", "-n", metavar="N", help="How many of the last lines.")
-    ] = 50,
+        int | None,
+        typer.Option("--lines", "-n", metavar="N", help="How many of the last lines (default: 50)."),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(metavar="WHEN", help='Only since then: "1h", "09:30", "2026-11-20 09:30".'),
+    ] = None,
 ) -> int:
     """Show what happened, in time order.
 
     Example: tunnels logs work-db -f
     """
-    if lines < 0:
+    if lines is not None and lines < 0:
         raise UsageError("-n wants a number that is not negative")
+    begin = None if since is None else format_time(parse_since(since, time.time()), precise=True)
+    if lines is None and since is None:
+        lines = _LINES
     path = paths.log_file()
     file = _open(path)
     last: deque[str] = deque(maxlen=lines)
     for text in _older(path):
-        last.extend(_wanted(text, name))
+        last.extend(_since(_wanted(text, name), begin))
     if file is not None:
-        last.extend(_wanted(file, name))
+        last.extend(_since(_wanted(file, name), begin))
     for line in last:
         _print(line)
-    if name is not None and lines and not last:
+    if name is not None and lines != 0 and not last:
         profiles.select(profiles.load(config_path()), [name])
     if not follow:
         if not last:
-            output.note("nothing has happened yet" + (f" to {name}" if name else ""))
+            when = "yet" if since is None else f"since {since}"
+            output.note(f"nothing has happened {when}" + (f" to {name}" if name else ""))
         if file is not None:
             file.close()
         return 0
@@ -89,6 +102,17 @@ def _wanted(text: Iterator[str] | TextIO, name: str | None) -> Iterator[str]:
             shown = found.tunnel == name
         if shown:
             yield line.rstrip("\n")
+
+
+def _since(lines: Iterator[str], begin: str | None) -> Iterator[str]:
+    """The lines from a moment on. Times of the log sort as text; what is indented belongs to the line above."""
+    shown = begin is None
+    for line in lines:
+        if not shown and begin is not None:
+            found = parse(line)
+            shown = found is not None and found.time >= begin
+        if shown:
+            yield line
 
 
 def _follow(path: Path, file: TextIO | None) -> Iterator[str]:

@@ -67,18 +67,32 @@ class Profile:
     ciphers: tuple[str, ...] = ()
     compression: bool | None = None
     retry: Retry = field(default_factory=Retry)
+    on_up: tuple[str, ...] = ()  #: a command and its arguments; no shell
+    on_down: tuple[str, ...] = ()
+    on_failed: tuple[str, ...] = ()
+    notify: bool = True  #: say on the desktop that it needs a person
     forwards: tuple[Forward, ...] = ()  #: port ranges already spread out
 
     def same_tunnel(self, other: Profile) -> bool:
         """Whether a running tunnel may go on when one is replaced by the other.
 
-        What only people and the next start look at makes no difference: description, tags, autostart.
+        What only people and the next start look at makes no difference: description, tags, autostart;
+        nor does what is looked at when something happens: hooks and notify.
         """
         return _running_part(self) == _running_part(other)
 
 
 def _running_part(profile: Profile) -> Profile:
-    return replace(profile, description="", tags=(), autostart=False)
+    return replace(
+        profile,
+        description="",
+        tags=(),
+        autostart=False,
+        on_up=(),
+        on_down=(),
+        on_failed=(),
+        notify=True,
+    )
 
 
 @dataclass(frozen=True, slots=True)

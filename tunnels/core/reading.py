@@ -222,6 +222,37 @@ def command(example: str) -> Reader:
     return one(lambda value: text(value, example, several_lines=True))
 
 
+def arguments(example: str) -> Reader:
+    """Read a command without a shell: a list as it is, a text split into words as a shell would.
+
+    An empty list is no command, where the defaults have one.
+    """
+
+    def parse(value: Any) -> tuple[str, ...]:
+        if isinstance(value, list):
+            for position, word in enumerate(value):
+                if position == 0 or word != "":
+                    text(word, example, several_lines=True)
+            return tuple(value)
+        if not isinstance(value, str):
+            raise wrong_type(value, "a command", example)
+        if not value.strip():
+            raise UsageError("the command is empty", hint="[] stands for none")
+        import shlex  # noqa: PLC0415 - most profiles have no command
+
+        try:
+            words = tuple(shlex.split(text(value, example)))
+        except ValueError:  # its own words are about the parser
+            raise UsageError(
+                f"{quoted(value)} has a quote without its partner", hint="a list of words needs no quoting"
+            ) from None
+        if not words[0]:
+            raise UsageError("the command has no name", hint=f"for example {example}")
+        return words
+
+    return one(parse)
+
+
 def flag(example: str) -> Reader:
     """Read ``true`` or ``false``; texts such as "yes" are not guessed at."""
 

@@ -23,6 +23,7 @@ from tunnels.daemon import logs
 from tunnels.daemon.config import Config
 from tunnels.daemon.control import ControlServer
 from tunnels.daemon.handlers import Handlers
+from tunnels.daemon.observers import Observers
 from tunnels.desired_state import DesiredState
 from tunnels.errors import ControlError, ProfileError, TunnelsError
 from tunnels.ssh.connection import connect
@@ -95,9 +96,15 @@ async def _daemon(config_path: Path, ready: Callable[[str], None]) -> int:
             _log.error("what should be up could not be written down: %s", exc)
 
     stop = asyncio.Event()
+    observers = Observers(history=True)
     routes = system_routes()
     supervisor = Supervisor(
-        connect, random=random.random, wall_clock=time.time, on_desired=save, routes=routes
+        connect,
+        random=random.random,
+        wall_clock=time.time,
+        on_desired=save,
+        observer=observers.observe,
+        routes=routes,
     )
     network = NetworkMonitor(supervisor.network_changed, events=system_events(), routes=routes)
     handlers = Handlers(supervisor, config, started_at=time.time(), shutdown=stop.set)
@@ -121,7 +128,9 @@ async def _daemon(config_path: Path, ready: Callable[[str], None]) -> int:
         save(supervisor.names)
         network.close()
         await server.aclose()
+        observers.ending()
         await supervisor_close(supervisor)
+        await observers.aclose()
         await scope.aclose()
     return 0
 
@@ -161,9 +170,15 @@ def run_foreground(config: Path, profiles: list[Profile]) -> int:
 async def _foreground(config_path: Path, profiles: list[Profile]) -> int:
     stop = asyncio.Event()
     names = {profile.name for profile in profiles}
+    observers = Observers(history=False)
     routes = system_routes()
     supervisor = Supervisor(
-        connect, random=random.random, wall_clock=time.time, on_desired=lambda _: None, routes=routes
+        connect,
+        random=random.random,
+        wall_clock=time.time,
+        on_desired=lambda _: None,
+        observer=observers.observe,
+        routes=routes,
     )
     network = NetworkMonitor(supervisor.network_changed, events=system_events(), routes=routes)
     config = Config(config_path)
@@ -182,6 +197,7 @@ async def _foreground(config_path: Path, profiles: list[Profile]) -> int:
     finally:
         network.close()
         await supervisor_close(supervisor)
+        await observers.aclose()
         await scope.aclose()
     return 0
 

@@ -104,6 +104,7 @@ class Supervisor:
                     await self._remove(profile.name)
                     tunnel = None
             if tunnel is not None:
+                tunnel.profile = profile  # its hooks, and what else makes no difference to what runs
                 already = tunnel.state in WORKING
                 tunnel.start()
                 return Upped.ALREADY if already else Upped.STARTED
@@ -153,6 +154,8 @@ class Supervisor:
     async def reload(self, wanted: Mapping[str, Profile]) -> ReloadPlan:
         """Apply a changed profile file to the tunnels that run; says what was touched."""
         plan = plan_reload([tunnel.profile for tunnel in self._tunnels.values()], wanted)
+        for name in plan.keep:
+            self._tunnels[name].profile = wanted[name]  # its hooks are in force from now on
         await self._replace({name: wanted[name] for name in plan.restart}, stop=plan.stop)
         self._desired_changed()
         return plan

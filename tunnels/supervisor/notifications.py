@@ -1,0 +1,112 @@
+"""A word on the desktop when a tunnel needs its person: through ``notify-send``, or ``osascript`` on macOS."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping
+
+from tunnels import process
+from tunnels.core.logline import printable
+from tunnels.core.profile import Profile
+from tunnels.core.state import TunnelState
+from tunnels.core.transition import Transition
+from tunnels.tasks import TaskScope
+
+#: Seconds in which a tunnel says something at most once.
+QUIET = 60.0
+
+#: Seconds until a desktop that does not answer is given up.
+TIMEOUT = 10.0
+
+#: Characters of a text; desktops show less.
+_MAX_TEXT = 300
+
+#: One of these is set where there is a desktop to talk to.
+_DESKTOP = ("WAYLAND_DISPLAY", "DISPLAY", "DBUS_SESSION_BUS_ADDRESS")
+
+_SAY = {TunnelState.FAILED: "failed", TunnelState.NEEDS_INPUT: "needs input"}
+
+#: The texts are arguments of this script and no part of it, so that none of them can be taken for a command.
+_SCRIPT = (
+    *("-e", "on run argv"),
+    *("-e", "display notification (item 2 of argv) with title (item 1 of argv)"),
+    *("-e", "end run"),
+)
+
+_log = logging.getLogger("tunnels.notifications")
+
+
+class Notifications:
+    """What is said on the desktop; nothing where there is none."""
+
+    def __init__(
+        self,
+        environment: Mapping[str, str] = os.environ,
+        *,
+        platform: str = sys.platform,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._environment = environment
+        self._platform = platform
+        self._clock = clock
+        self._scope = TaskScope("notifications")
+        self._said: dict[str, float] = {}
+
+    def observe(self, profile: Profile, transition: Transition) -> None:
+        """A tunnel's state has changed."""
+        word = _SAY.get(transition.after)
+        if word is None or not profile.notify:
+            return
+        now = self._clock()
+        if now - self._said.get(profile.name, -QUIET) < QUIET:
+            return
+        words = command(f"{profile.name} {word}", _body(transition), self._environment, self._platform)
+        if words is not None:
+            self._said[profile.name] = now
+            self._scope.spawn(self._say(words), name=profile.name)
+
+    async def _say(self, words: list[str]) -> None:
+        try:
+            done = await process.run(words, timeout=TIMEOUT, limit=1024, errors=True, env=self._environment)
+        except (OSError, ValueError) as exc:
+            _log.warning("%s: %s", words[0], exc)
+            return
+        if done.status != 0:
+            said = done.output.decode("utf-8", "replace").strip().partition("\n")[0]
+            _log.warning("%s did not work: %s", words[0], said or "it did not say why")
+
+    async def aclose(self) -> None:
+        """End what is still being said."""
+        await self._scope.aclose()
+
+
+def _body(transition: Transition) -> str:
+    error = transition.error
+    if error is None:
+        return "`tunnels status` says why"
+    return (
+        f"{error.message[:_MAX_TEXT]}\n{error.hint[:_MAX_TEXT]}" if error.hint else error.message[:_MAX_TEXT]
+    )
+
+
+def command(summary: str, body: str, environment: Mapping[str, str], platform: str) -> list[str] | None:
+    """The command that says it; None where there is no desktop or no program for it.
+
+    ``summary`` begins with the name of a profile, which no program takes for an option.
+    """
+    summary, lines = printable(summary), [printable(line) for line in body.split("\n")]
+    if platform == "darwin":
+        program = shutil.which("osascript", path=environment.get("PATH"))
+        return None if program is None else [program, *_SCRIPT, summary, "\n".join(lines)]
+    if not any(environment.get(name) for name in _DESKTOP):
+        return None
+    program = shutil.which("notify-send", path=environment.get("PATH"))
+    if program is None:
+        return None
+    # The desktop takes the body for a little HTML, and notify-send itself for a text with backslashes in it.
+    text = "\n".join(lines).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return [program, "--app-name=tunnels", "--", summary, text.replace("\\", "\\\\")]
