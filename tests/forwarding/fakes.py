@@ -130,6 +130,13 @@ def connect(port: int, host: str = LOOPBACK) -> Peer:
     return Peer(socket.create_connection((host, port)))
 
 
+def connect_unix(path: str) -> Peer:
+    """Connect to a listening unix socket."""
+    sock = socket.socket(socket.AF_UNIX)
+    sock.connect(path)
+    return Peer(sock)
+
+
 @contextmanager
 def destination() -> Iterator[tuple[TcpAddress, Callable[[], Awaitable[Peer]]]]:
     """A listening address, and what waits for a connection to it."""

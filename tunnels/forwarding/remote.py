@@ -12,13 +12,14 @@ from dataclasses import replace
 import aiohappyeyeballs
 
 from tunnels.core.address import Address, TcpAddress, describe_listen
-from tunnels.core.backoff import listen_delay
+from tunnels.core.backoff import LISTEN_RETRIES, listen_delay
 from tunnels.core.forward import Forward
 from tunnels.core.state import ForwardState
 from tunnels.errors import DialError, DialReason, ForwardError, ListenError
-from tunnels.forwarding.channel import ChannelEnd, Link, LinkLost, Origin, RemoteListener
-from tunnels.forwarding.forwarder import Forwarder, is_tcp
+from tunnels.forwarding.channel import ChannelEnd, Link, LinkLost, ListenRefused, Origin, RemoteListener
+from tunnels.forwarding.forwarder import Forwarder
 from tunnels.forwarding.relay import SocketEnd
+from tunnels.forwarding.unix_listener import expand
 from tunnels.tasks import TaskScope
 
 #: Seconds for connecting to the destination; the client on the server's side waits meanwhile.
@@ -39,6 +40,7 @@ class RemoteForwarder(Forwarder):
         self._listener: RemoteListener | None = None
         self._retry: asyncio.Task[None] | None = None
         self._link: Link | None = None
+        self._has_listened = False  # on this connection or one before
 
     async def open(self, link: Link) -> None:
         """Ask the server to listen. A refusal becomes the state, and is tried again while ``link`` lives."""
@@ -50,11 +52,6 @@ class RemoteForwarder(Forwarder):
 
     async def _try_to_listen(self, link: Link) -> bool:
         try:
-            if not is_tcp(self.forward):
-                raise ForwardError(
-                    "unix sockets cannot be forwarded yet",
-                    hint="forward a TCP port, or use `ssh -R` for this one",
-                )
             if self.forward.connect is None:
                 raise ForwardError(
                     "a proxy on the server's side (`-R port` alone) is not possible yet",
@@ -63,7 +60,8 @@ class RemoteForwarder(Forwarder):
             listener = await link.listen(self.forward.listen, self._accept)
         except LinkLost:
             return False  # the next connection asks again
-        except ForwardError as error:
+        except ForwardError as refusal:
+            error = self._judge(refusal)
             if self.error is None or self.error.message != error.message:
                 self._become(ForwardState.FAILED, error)
             return False
@@ -71,8 +69,24 @@ class RemoteForwarder(Forwarder):
             self._fail_with_bug(exc)
             return False
         self._listener = listener
+        self._has_listened = True
         self._become(ForwardState.LISTENING)
         return True
+
+    def _judge(self, refusal: ForwardError) -> ForwardError:
+        """What had listened before and is refused now is held by our own last connection until proven otherwise."""
+        listen = self.forward.listen
+        chosen_by_server = isinstance(listen, TcpAddress) and listen.port == 0
+        if not isinstance(refusal, ListenRefused) or not self._has_listened or chosen_by_server:
+            return refusal
+        what = f"port {listen.port}" if isinstance(listen, TcpAddress) else str(listen)
+        return ListenError(
+            f"the server still holds {what}, most likely for our own last connection",
+            hint=(
+                "ClientAliveInterval 15 and ClientAliveCountMax 3 in its sshd_config let go of dead connections "
+                f"sooner, within about 2 minutes; tried again every {LISTEN_RETRIES[-1]:g} s"
+            ),
+        )
 
     async def _keep_trying(self, link: Link) -> None:
         failures = 1
@@ -94,17 +108,12 @@ class RemoteForwarder(Forwarder):
     async def _accept(self, origin: Origin) -> ChannelEnd:
         """A client has connected on the server: connect to the destination for it."""
         connect = self.forward.connect
-        assert isinstance(connect, TcpAddress)
+        assert connect is not None
         link = self._link
         end = SocketEnd(self.counters, on_made=lambda end: self._add(end, None), on_lost=self._lose)
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                found = await loop.getaddrinfo(
-                    connect.host or "localhost", connect.port, type=socket.SOCK_STREAM
-                )
-                sock = await aiohappyeyeballs.start_connection(found, happy_eyeballs_delay=0.25, interleave=1)
-                await loop.create_connection(lambda: end, sock=sock)
+                await _connect(end, connect)
         except (OSError, UnicodeError) as exc:  # TimeoutError and gaierror are OSErrors
             error = _dial_error(exc, connect)
             self._on_refused(connect, error)
@@ -121,6 +130,17 @@ class RemoteForwarder(Forwarder):
         return super()._listen_text()
 
 
+async def _connect(end: SocketEnd, connect: Address) -> None:
+    """Give ``end`` a socket to the destination."""
+    loop = asyncio.get_running_loop()
+    if not isinstance(connect, TcpAddress):
+        await loop.create_unix_connection(lambda: end, expand(connect))
+        return
+    found = await loop.getaddrinfo(connect.host or "localhost", connect.port, type=socket.SOCK_STREAM)
+    sock = await aiohappyeyeballs.start_connection(found, happy_eyeballs_delay=0.25, interleave=1)
+    await loop.create_connection(lambda: end, sock=sock)
+
+
 _REASONS = {
     errno.ECONNREFUSED: DialReason.REFUSED,
     errno.EHOSTUNREACH: DialReason.HOST_UNREACHABLE,
@@ -129,7 +149,7 @@ _REASONS = {
 }
 
 
-def _dial_error(exc: OSError | UnicodeError, connect: TcpAddress) -> DialError:
+def _dial_error(exc: OSError | UnicodeError, connect: Address) -> DialError:
     match exc:
         case socket.gaierror() | UnicodeError():  # the latter: a name that no IDNA codec takes
             return DialError(f"{connect}: the name was not found", reason=DialReason.NAME_NOT_RESOLVED)

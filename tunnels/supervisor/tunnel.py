@@ -341,7 +341,11 @@ class Tunnel:
                     forward, self._scope, on_change=self._on_change, on_refused=self._client_refused
                 )
                 self._remote.append(forwarder)
+        forwarder.on_healed = self._healed
         return forwarder
+
+    def _healed(self, forward: Forward, seconds: float) -> None:
+        self._log.info("%s: listens after all, %.1f s after it was first refused", forward, seconds)
 
     def _client_refused(self, connect: Address, error: DialError) -> None:
         self._log.warning("a client could not reach %s: %s", connect, error.message)
