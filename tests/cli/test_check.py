@@ -215,7 +215,7 @@ def test_a_long_command_is_one_line_on_a_terminal_too() -> None:
         ('proxy_command = "none"\nlocal = ["5432:db:5432"]', []),
         ('local = ["/tmp/pg.sock:db:5432", "8080:/run/app.sock", "/tmp/a.sock:/run/b.sock"]', []),
         ('remote = ["/run/app.sock:localhost:80", "8080:/run/app.sock"]', []),
-        ('remote = ["1080"]', ["-R 1080"]),
+        ('remote = ["1080"]', []),
         ('remote = ["2222:localhost:22"]\ndynamic = ["1080"]', []),
     ],
 )
@@ -280,8 +280,8 @@ def test_a_listener_that_others_can_reach_is_said_with_where(text: str, side: st
 
 @pytest.mark.usefixtures("resolved")
 def test_what_is_not_supported_yet_is_said() -> None:
-    profile_file('[profiles.it]\nhost = "h"\nremote = ["1080"]\n')
-    assert "not supported yet: -R 1080" in check().out
+    profile_file('[profiles.it]\nhost = "h"\non_demand = true\nremote = ["1080"]\n')
+    assert "not supported yet: on_demand" in check().out
 
 
 @pytest.mark.usefixtures("resolved")
@@ -297,7 +297,10 @@ def test_a_profile_that_does_not_resolve_is_2_and_the_others_are_shown() -> None
 
 @pytest.mark.usefixtures("resolved")
 def test_as_json_it_is_one_document_with_everything() -> None:
-    path = profile_file(FILE.replace("8080", "5432") + '[profiles.bad]\nhost = "broken"\nremote = ["1080"]\n')
+    path = profile_file(
+        FILE.replace("8080", "5432")
+        + '[profiles.bad]\nhost = "broken"\non_demand = true\nremote = ["1080"]\n'
+    )
     result = check("--json")
     assert (result.code, result.err) == (2, "")
     document = result.json

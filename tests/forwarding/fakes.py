@@ -164,6 +164,13 @@ def black_hole(host: str = LOOPBACK) -> Iterator[int]:
         yield address[1]
 
 
+def socks5_request(address: TcpAddress) -> bytes:
+    """The whole of what a client without a password says, in one piece (RFC 1928)."""
+    assert address.host is not None
+    host = socket.inet_aton(address.host)
+    return b"\x05\x01\x00" + b"\x05\x01\x00\x01" + host + address.port.to_bytes(2, "big")
+
+
 # --- what asyncssh would have ---------------------------------------------------------------------
 
 

@@ -15,12 +15,13 @@ import pytest
 
 from tests.e2e.bed.ports import LOOPBACK, RefusingPort
 from tests.forwarding import fakes
-from tests.forwarding.fakes import FakeChannel, FakeLink, destination, turns, until
+from tests.forwarding.fakes import FakeChannel, FakeLink, destination, socks5_request, turns, until
+from tunnels import password_command
 from tunnels.core import backoff
 from tunnels.core.address import Address, TcpAddress, UnixAddress
-from tunnels.core.forward import Forward, ForwardKind
+from tunnels.core.forward import Forward, ForwardKind, ProxyAuth
 from tunnels.core.state import ForwardState
-from tunnels.errors import DialError, DialReason, InternalError, ListenError
+from tunnels.errors import BadSetting, DialError, DialReason, InternalError, ListenError
 from tunnels.forwarding import remote
 from tunnels.forwarding.channel import LinkLost, ListenRefused
 from tunnels.forwarding.remote import RemoteForwarder
@@ -37,12 +38,12 @@ BUSY = ListenError("the server refused to listen on 2222", hint="the port may be
 class Remote:
     """A remote forward and what it has told its tunnel."""
 
-    def __init__(self, listen: Address, connect: Address | None) -> None:
+    def __init__(self, listen: Address, connect: Address | None, auth: ProxyAuth | None = None) -> None:
         self.refused: list[tuple[Address, DialError]] = []
         self.states: list[ForwardState] = []
         self.scope = TaskScope("test")
         self.forwarder = RemoteForwarder(
-            Forward(ForwardKind.REMOTE, listen, connect),
+            Forward(ForwardKind.REMOTE, listen, connect, auth=auth),
             self.scope,
             on_change=lambda: self.states.append(self.forwarder.state),
             on_refused=lambda address, error: self.refused.append((address, error)),
@@ -51,9 +52,9 @@ class Remote:
 
 @asynccontextmanager
 async def forwarding(
-    connect: Address | None = ANYWHERE, *, listen: Address | None = None
+    connect: Address | None = ANYWHERE, *, listen: Address | None = None, auth: ProxyAuth | None = None
 ) -> AsyncIterator[Remote]:
-    forward = Remote(listen or TcpAddress(None, 2222), connect)
+    forward = Remote(listen or TcpAddress(None, 2222), connect, auth)
     try:
         yield forward
     finally:
@@ -448,15 +449,43 @@ async def test_a_unix_socket_that_is_not_there_refuses_that_client(home: Path) -
         assert forward.forwarder.state is ForwardState.LISTENING
 
 
-# --- not yet --------------------------------------------------------------------------------------
+# --- a proxy on the server's side -----------------------------------------------------------------
 
 
-async def test_a_proxy_on_the_server_is_said_not_to_be_supported() -> None:
+async def test_a_forward_without_a_destination_asks_its_clients_where_they_want_to_go() -> None:
     link = FakeLink()
-    async with forwarding(None) as forward:
+    with destination() as (address, accept):
+        async with forwarding(None) as forward:
+            await forward.forwarder.open(link)
+            assert forward.forwarder.status().connect is None
+            channel = await visit(link)
+            channel.deliver(socks5_request(address))
+            with await accept() as peer:
+                await until(lambda: len(channel.written) == 2 + 10)
+                await peer.send(b"hello")
+                await until(lambda: channel.written.endswith(b"hello"))
+                assert forward.forwarder.status().clients == 1
+
+
+async def test_a_proxy_whose_password_cannot_be_had_does_not_listen_without_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(remote, "listen_delay", lambda _: 0.0)
+    failures = iter([True])
+
+    async def run(_command: str) -> str:
+        if next(failures, False):
+            raise BadSetting("`pass` failed")
+        return "secret"
+
+    monkeypatch.setattr(password_command, "run", run)
+    link = FakeLink()
+    async with forwarding(None, auth=ProxyAuth("me", "pass")) as forward:
         await forward.forwarder.open(link)
-        assert forward.forwarder.state is ForwardState.FAILED
         assert forward.forwarder.error is not None
-        assert "not possible yet" in forward.forwarder.error.message
+        assert forward.forwarder.error.message == "auth: `pass` failed"
         assert link.listened == []
-        assert len(forward.scope) == 0
+        await until(lambda: forward.forwarder.state is ForwardState.LISTENING)
+        channel = await visit(link)
+        channel.deliver(b"\x05\x01\x00")
+        assert channel.written == b"\x05\xff", "nobody comes in without a password"

@@ -115,11 +115,6 @@ def unsupported(profile: Profile) -> list[str]:
         missing.append("password_command: log in with a key")
     if profile.proxy_command not in {None, "none"}:
         missing.append("proxy_command: use jump")
-    missing += [
-        f"{flag(forward)}: a proxy on the server's side"
-        for forward in profile.forwards
-        if forward.kind is ForwardKind.REMOTE and forward.connect is None
-    ]
     return missing
 
 

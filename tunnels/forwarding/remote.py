@@ -1,4 +1,7 @@
-"""Remote forwards (``ssh -R``): the server listens, and this machine connects to the destination."""
+"""Remote forwards (``ssh -R``): the server listens, and this machine connects to the destination.
+
+A forward without a destination is a proxy on the server's side; its clients say where they want to go.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,14 @@ import aiohappyeyeballs
 from tunnels.core.address import Address, TcpAddress, describe_listen
 from tunnels.core.backoff import LISTEN_RETRIES, listen_delay
 from tunnels.core.forward import Forward
+from tunnels.core.socks import SocksServer
 from tunnels.core.state import ForwardState
 from tunnels.errors import DialError, DialReason, ForwardError, ListenError
 from tunnels.forwarding.channel import ChannelEnd, Link, LinkLost, ListenRefused, Origin, RemoteListener
+from tunnels.forwarding.dynamic import Credentials, credentials_of
 from tunnels.forwarding.forwarder import Forwarder
 from tunnels.forwarding.relay import SocketEnd
+from tunnels.forwarding.remote_proxy import ProxyEnd
 from tunnels.forwarding.unix_listener import expand
 from tunnels.tasks import TaskScope
 
@@ -41,6 +47,7 @@ class RemoteForwarder(Forwarder):
         self._retry: asyncio.Task[None] | None = None
         self._link: Link | None = None
         self._has_listened = False  # on this connection or one before
+        self._credentials: Credentials | None = None  # that clients of a proxy must give
 
     async def open(self, link: Link) -> None:
         """Ask the server to listen. A refusal becomes the state, and is tried again while ``link`` lives."""
@@ -52,11 +59,8 @@ class RemoteForwarder(Forwarder):
 
     async def _try_to_listen(self, link: Link) -> bool:
         try:
-            if self.forward.connect is None:
-                raise ForwardError(
-                    "a proxy on the server's side (`-R port` alone) is not possible yet",
-                    hint="give a destination: 8080:localhost:80",
-                )
+            if self.forward.auth is not None and self._credentials is None:
+                self._credentials = await credentials_of(self.forward.auth)
             listener = await link.listen(self.forward.listen, self._accept)
         except LinkLost:
             return False  # the next connection asks again
@@ -106,9 +110,13 @@ class RemoteForwarder(Forwarder):
         self._become(ForwardState.PENDING)
 
     async def _accept(self, origin: Origin) -> ChannelEnd:
-        """A client has connected on the server: connect to the destination for it."""
-        connect = self.forward.connect
-        assert connect is not None
+        """A client has connected on the server: connect to the destination for it, or ask where it wants to go."""
+        if self.forward.connect is None:
+            return ProxyEnd(SocksServer(credentials=self._credentials), self._dial, self._scope)
+        return (await self._dial(self.forward.connect)).far
+
+    async def _dial(self, connect: Address) -> SocketEnd:
+        """Connect to a destination for a client. Raises DialError."""
         link = self._link
         end = SocketEnd(self.counters, on_made=lambda end: self._add(end, None), on_lost=self._lose)
         try:
@@ -121,7 +129,7 @@ class RemoteForwarder(Forwarder):
         if self._link is not link:  # lost while we connected: nobody is left to talk to
             end.reset()
             raise DialError("the connection is gone", reason=DialReason.LINK_DOWN)
-        return end.far
+        return end
 
     def _listen_text(self) -> str:
         listener, listen = self._listener, self.forward.listen
