@@ -10,7 +10,7 @@ from typing import Any
 
 import asyncssh
 
-from tunnels.core.address import Address, TcpAddress
+from tunnels.core.address import Address, TcpAddress, UnixAddress
 from tunnels.core.profile import Profile
 from tunnels.errors import (
     BadSetting,
@@ -266,28 +266,33 @@ class SshConnection:
             self._own(end)
             return end
 
-        try:
-            return await remote_listen.listen(self._conn, address, accept)
-        except asyncssh.ChannelListenError as exc:
-            if self._gone:
-                raise LinkLost("the connection ended while the server was asked to listen") from exc
-            if isinstance(address, TcpAddress):
-                raise remote_listen.port_refused(address) from exc
+        listener = await self._ask_to_listen(address, accept)
+        if listener is None and isinstance(address, UnixAddress):
             finding = await self._inspector.look(address.path)
-            if self._gone:
-                raise LinkLost("the connection ended while the server was asked to listen") from exc
-            if not finding.removed:
-                raise finding.error from exc
-            refusal = finding.error
-        except (asyncssh.Error, OSError) as exc:
-            raise LinkLost("the connection ended while the server was asked to listen") from exc
-        _log.info("a dead socket was removed from the server: %s", address)
+            if finding.removed and not self._gone:
+                _log.info("a dead socket was removed from the server: %s", address)
+                listener = await self._ask_to_listen(address, accept)
+            if listener is None:
+                self._check_alive()
+                raise finding.error
+        if listener is None:
+            assert isinstance(address, TcpAddress)
+            raise remote_listen.port_refused(address)
+        return listener
+
+    async def _ask_to_listen(self, address: Address, accept: remote_listen.Accept) -> RemoteListener | None:
+        """Ask once; None where the server refuses."""
         try:
             return await remote_listen.listen(self._conn, address, accept)
-        except asyncssh.ChannelListenError as exc:
-            raise refusal from exc
+        except asyncssh.ChannelListenError:
+            self._check_alive()
+            return None
         except (asyncssh.Error, OSError) as exc:
             raise LinkLost("the connection ended while the server was asked to listen") from exc
+
+    def _check_alive(self) -> None:
+        if self._gone:  # then asyncssh calls it a refusal too
+            raise LinkLost("the connection ended while the server was asked to listen")
 
     async def aclose(self) -> None:
         """End the connection and everything on it, within `CLOSE_TIMEOUT` seconds."""

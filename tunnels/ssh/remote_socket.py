@@ -5,6 +5,9 @@ StreamLocalBindUnlink). It never says why it refuses, so we look: SFTP says what
 connecting to it through the same connection says whether somebody listens. A refused connection proves
 nothing by itself, because the server may not allow any (AllowStreamLocalForwarding remote), and sshd
 words both alike. So before a socket counts as dead, a scratch socket beside it must be reachable.
+
+A program that does listen sees a client come and go at every look. One whose queue is full looks dead;
+sshd itself, with StreamLocalBindUnlink, would remove that one too, and every other.
 """
 
 from __future__ import annotations
