@@ -99,6 +99,17 @@ async def test_what_a_client_says_too_early_is_kept_in_order() -> None:
                 assert await peer.rest() == b"one two "
 
 
+async def test_a_client_that_has_ended_before_the_destination_answered_still_reads() -> None:
+    with destination() as (address, accept):
+        async with proxy() as it:
+            it.channel.deliver(socks5_request(address))
+            it.channel.deliver_eof()
+            with await accept() as peer:
+                assert await peer.rest() == b""
+                await peer.send(b"late")
+                await until(lambda: it.channel.written.endswith(b"late"))
+
+
 @pytest.mark.parametrize("cut", [1, 2, 3, 5, 9])
 async def test_a_handshake_may_come_in_pieces(cut: int) -> None:
     async with proxy(DialError("no", reason=DialReason.REFUSED)) as it:
