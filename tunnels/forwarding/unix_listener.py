@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import shlex
 import socket
 import stat
 import sys
@@ -162,7 +163,7 @@ async def _explain(error: OSError, path: str) -> ListenError:
         case errno.EADDRINUSE:
             owner = await asyncio.to_thread(socket_owner, path)
             if owner is None:
-                who, what = "another program", f"`sudo lsof {path}` names it"
+                who, what = "another program", f"`sudo lsof {shlex.quote(path)}` names it"
             elif owner[1] == os.getpid():
                 who, what = "another tunnel", "`tunnels status` shows which; `tunnels down` it"
             else:
@@ -171,7 +172,7 @@ async def _explain(error: OSError, path: str) -> ListenError:
         case errno.ENOENT:
             return ListenError(
                 f"cannot listen at {path}: the folder {folder} does not exist",
-                hint=f"`mkdir -p -m 700 {folder}` makes it",
+                hint=f"`mkdir -p -m 700 {shlex.quote(folder)}` makes it",
             )
         case errno.EACCES | errno.EPERM:
             return ListenError(

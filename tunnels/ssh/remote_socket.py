@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import posixpath
 import secrets
+import shlex
 from typing import Any, NamedTuple
 
 import asyncssh
@@ -127,7 +128,7 @@ class Inspector:
         if await _kind(sftp, folder) is None:
             return ListenError(
                 f"the server refused to listen at {path}: the folder {folder} does not exist there",
-                hint=f"`mkdir -p {folder}` there makes it",
+                hint=f"`mkdir -p {shlex.quote(folder)}` there makes it",
             )
         return ListenError(
             f"the server refused to listen at {path}, and nothing is in the way there",
