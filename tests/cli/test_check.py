@@ -212,10 +212,9 @@ def test_a_long_command_is_one_line_on_a_terminal_too() -> None:
         ('password_command = "pass show x"\nlocal = ["5432:db:5432"]', ["password_command"]),
         ('proxy_command = "nc %h %p"\nlocal = ["5432:db:5432"]', ["proxy_command"]),
         ('proxy_command = "none"\nlocal = ["5432:db:5432"]', []),
-        ('local = ["/tmp/pg.sock:db:5432", "80:web:80"]', ["-L /tmp/pg.sock:db:5432"]),
-        ('local = ["8080:/run/app.sock"]', ["-L 8080:/run/app.sock"]),
-        ('remote = ["/run/app.sock:localhost:80"]', ["-R /run/app.sock:localhost:80"]),
-        ('remote = ["1080"]', ["-R 1080"]),
+        ('local = ["/tmp/pg.sock:db:5432", "8080:/run/app.sock", "/tmp/a.sock:/run/b.sock"]', []),
+        ('remote = ["/run/app.sock:localhost:80", "8080:/run/app.sock"]', []),
+        ('remote = ["1080"]', []),
         ('remote = ["2222:localhost:22"]\ndynamic = ["1080"]', []),
     ],
 )
@@ -288,8 +287,8 @@ def test_the_commands_of_a_profile_are_shown_as_they_are_run() -> None:
 
 @pytest.mark.usefixtures("resolved")
 def test_what_is_not_supported_yet_is_said() -> None:
-    profile_file('[profiles.it]\nhost = "h"\nremote = ["1080"]\n')
-    assert "not supported yet: -R 1080" in check().out
+    profile_file('[profiles.it]\nhost = "h"\npassword_command = "pass x"\nremote = ["1080"]\n')
+    assert "not supported yet: password_command" in check().out
 
 
 @pytest.mark.usefixtures("resolved")
@@ -305,7 +304,10 @@ def test_a_profile_that_does_not_resolve_is_2_and_the_others_are_shown() -> None
 
 @pytest.mark.usefixtures("resolved")
 def test_as_json_it_is_one_document_with_everything() -> None:
-    path = profile_file(FILE.replace("8080", "5432") + '[profiles.bad]\nhost = "broken"\nremote = ["1080"]\n')
+    path = profile_file(
+        FILE.replace("8080", "5432")
+        + '[profiles.bad]\nhost = "broken"\npassword_command = "pass x"\nremote = ["1080"]\n'
+    )
     result = check("--json")
     assert (result.code, result.err) == (2, "")
     document = result.json

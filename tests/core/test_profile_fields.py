@@ -77,6 +77,7 @@ def test_what_is_not_written_is_left_to_ssh_config_or_the_default() -> None:
         ("on_demand", True, True),
         ("autostart", True, True),
         ("exit_on_forward_failure", True, True),
+        ("remote_unlink", True, True),
         ("tags", ["a", "b"], ("a", "b")),
         ("tags", "a", ("a",)),
         ("description", "", ""),

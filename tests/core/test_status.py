@@ -100,6 +100,7 @@ DOCUMENT: Json = {
                 }
             ],
             "question": None,  # an addition
+            "offline": False,  # an addition
         }
     ],
 }
@@ -146,6 +147,7 @@ def test_the_states_have_the_words_of_the_documentation() -> None:
         "stopped",
         "connecting",
         "up",
+        "idle",  # an addition
         "backoff",
         "needs-input",
         "failed",
@@ -331,7 +333,7 @@ def test_any_object_is_a_snapshot_or_a_protocol_violation(document: Json) -> Non
 
 MAY_BE_MISSING = {
     *("daemon", "config_error", "retry_at", "error", "rtt_ms", "cipher", "question", "hint"),
-    *("connect", "secret", "reachable_by_others"),
+    *("connect", "secret", "reachable_by_others", "offline"),
 }
 
 

@@ -44,10 +44,14 @@ def test_a_port_that_was_in_use_is_taken_when_it_is_free(tunnels: Tunnels, site:
         port = taken.getsockname()[1]
         tunnels.write(work={**site.login(), "local": [f"{port}:{site.far.echo}"]})
         tunnels.up("work", expect=NOT_AS_ASKED)
-    tunnels.wait_tunnel(
+        assert str(port) in tunnels.run("status", "work").words
+    tunnel = tunnels.wait_tunnel(
         "work", lambda it: it["forwards"][0]["state"] == "listening", what="the port taken", within=30
     )
+    assert tunnel["forwards"][0]["error"] is None
+    assert tunnels.up("work").code == OK
     traffic.check_echo(dialing(port), 1000)
+    assert "listens after all" in tunnels.run("logs", "work").text
 
 
 def test_two_tunnels_that_want_the_same_port_do_not_stop_each_other(tunnels: Tunnels, site: Site) -> None:

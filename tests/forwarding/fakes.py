@@ -130,6 +130,13 @@ def connect(port: int, host: str = LOOPBACK) -> Peer:
     return Peer(socket.create_connection((host, port)))
 
 
+def connect_unix(path: str) -> Peer:
+    """Connect to a listening unix socket."""
+    sock = socket.socket(socket.AF_UNIX)
+    sock.connect(path)
+    return Peer(sock)
+
+
 @contextmanager
 def destination() -> Iterator[tuple[TcpAddress, Callable[[], Awaitable[Peer]]]]:
     """A listening address, and what waits for a connection to it."""
@@ -155,6 +162,13 @@ def black_hole(host: str = LOOPBACK) -> Iterator[int]:
             filler.setblocking(False)
             filler.connect_ex(address)
         yield address[1]
+
+
+def socks5_request(address: TcpAddress) -> bytes:
+    """The whole of what a client without a password says, in one piece (RFC 1928)."""
+    assert address.host is not None
+    host = socket.inet_aton(address.host)
+    return b"\x05\x01\x00" + b"\x05\x01\x00\x01" + host + address.port.to_bytes(2, "big")
 
 
 # --- what asyncssh would have ---------------------------------------------------------------------

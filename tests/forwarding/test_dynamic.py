@@ -422,8 +422,8 @@ async def test_a_port_that_is_taken_fails_the_proxy_as_any_forward() -> None:
         assert second.forwarder.error.message == f"port {port} is in use by another tunnel"
 
 
-async def test_a_proxy_on_a_unix_socket_is_said_not_to_be_supported() -> None:
+async def test_a_proxy_on_a_unix_socket_is_refused() -> None:
     async with proxy(FakeLink(), listen=UnixAddress("/tmp/tunnels-test.sock")) as (dynamic_forward, _):
         assert dynamic_forward.forwarder.state is ForwardState.FAILED
         assert dynamic_forward.forwarder.error is not None
-        assert dynamic_forward.forwarder.error.message == "unix sockets cannot be forwarded yet"
+        assert dynamic_forward.forwarder.error.message == "a proxy cannot listen on a unix socket"

@@ -7,12 +7,12 @@ import asyncio
 import pytest
 
 from tests.forwarding.fakes import Peer, tcp_pair, until
-from tunnels.core.address import Address, TcpAddress, UnixAddress
+from tunnels.core.address import Address, TcpAddress
 from tunnels.core.forward import Forward, ForwardKind
 from tunnels.core.state import ForwardState
 from tunnels.core.status import ForwardStatus
 from tunnels.errors import ListenError
-from tunnels.forwarding.forwarder import Forwarder, is_tcp
+from tunnels.forwarding.forwarder import Forwarder
 from tunnels.forwarding.relay import SocketEnd
 
 LOCAL, REMOTE, DYNAMIC = ForwardKind.LOCAL, ForwardKind.REMOTE, ForwardKind.DYNAMIC
@@ -85,19 +85,28 @@ def test_its_repr_says_what_it_is_doing() -> None:
     assert repr(forward) == "<Forwarder 5432:db.internal:5432: pending, 2 clients>"
 
 
-@pytest.mark.parametrize(
-    ("listen", "connect", "expected"),
-    [
-        (TcpAddress(None, 1), DB, True),
-        (TcpAddress(None, 1), None, True),
-        (UnixAddress("/a"), DB, False),
-        (TcpAddress(None, 1), UnixAddress("/a"), False),
-    ],
-)
-def test_a_forward_with_a_unix_socket_on_either_side_is_not_tcp(
-    listen: Address, connect: Address | None, expected: bool
-) -> None:
-    assert is_tcp(Forward(LOCAL, listen, connect)) is expected
+def test_a_forward_that_failed_and_listens_after_all_is_healed_once() -> None:
+    forward = forwarder()
+    healed: list[float] = []
+    forward.on_healed = lambda _, seconds: healed.append(seconds)
+    forward._become(ForwardState.LISTENING)
+    assert healed == []
+    forward._become(ForwardState.FAILED, ListenError("taken"))
+    forward._become(ForwardState.FAILED, ListenError("taken by somebody else"))
+    forward._become(ForwardState.LISTENING)
+    forward._become(ForwardState.LISTENING)
+    assert len(healed) == 1
+    assert healed[0] >= 0
+
+
+def test_a_forward_that_failed_before_the_connection_went_is_not_healed_by_the_next() -> None:
+    forward = forwarder()
+    healed: list[float] = []
+    forward.on_healed = lambda _, seconds: healed.append(seconds)
+    forward._become(ForwardState.FAILED, ListenError("taken"))
+    forward._become(ForwardState.PENDING)
+    forward._become(ForwardState.LISTENING)
+    assert healed == []
 
 
 async def test_a_client_that_goes_ends_what_was_opening_its_channel() -> None:

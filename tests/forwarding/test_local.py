@@ -6,17 +6,19 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
 from tests.e2e.bed.ports import LOOPBACK, accepts, free_port, has_ipv6, in_use
 from tests.forwarding import fakes
-from tests.forwarding.fakes import FakeLink, Peer, connect, turns, until
+from tests.forwarding.fakes import FakeLink, Peer, connect, connect_unix, turns, until
 from tunnels.core import backoff
 from tunnels.core.address import Address, TcpAddress, UnixAddress
 from tunnels.core.forward import Forward, ForwardKind
 from tunnels.core.state import ForwardState
 from tunnels.errors import ConnectionLost, DialError, DialReason, InternalError, ListenError
+from tunnels.forwarding import local as local_forwards
 from tunnels.forwarding.channel import LinkLost
 from tunnels.forwarding.door import Door
 from tunnels.forwarding.listener import Listener
@@ -396,14 +398,55 @@ async def test_a_forward_is_listening_as_soon_as_bind_returns() -> None:
         assert local.states == [ForwardState.LISTENING]
 
 
-@pytest.mark.parametrize(
-    ("listen", "to"),
-    [(UnixAddress("/tmp/tunnels-test.sock"), DB), (TcpAddress(None, 5432), UnixAddress("/run/db.sock"))],
-)
-async def test_unix_sockets_are_said_not_to_be_supported(listen: Address, to: Address) -> None:
-    async with forwarding(FakeLink(), listen=listen, connect=to) as (local, _):
-        assert local.forwarder.state is ForwardState.FAILED
+# --- unix sockets ---------------------------------------------------------------------------------
+
+
+async def test_a_client_of_a_unix_socket_is_served_like_any_other(home: Path) -> None:
+    path = str(home / "db.sock")
+    link = FakeLink()
+    async with forwarding(link, listen=UnixAddress(path), connect=UnixAddress("/run/db.sock")) as (local, _):
+        with connect_unix(path) as client:
+            await client.send(b"question")
+            client.end()
+            channel = await link.channel()
+            await until(lambda: channel.written == b"question" and channel.eofs_written == 1)
+            channel.deliver(b"answer")
+            channel.deliver_eof()
+            assert await client.rest() == b"answer"
+        assert link.requests == [(UnixAddress("/run/db.sock"), ("", 0))]
+        status = local.forwarder.status()
+        assert (status.listen, status.connect) == (path, "/run/db.sock")
+        assert (status.bytes_in, status.bytes_out) == (6, 8)
+    assert not Path(path).exists()
+
+
+async def test_a_client_of_a_unix_socket_waits_for_the_connection(home: Path) -> None:
+    path = str(home / "db.sock")
+    async with forwarding(listen=UnixAddress(path)) as (local, _):
+        with connect_unix(path) as client:
+            await client.send(b"early")
+            await local.held(1)
+            link = FakeLink()
+            local.door.admit(link)
+            channel = await link.channel()
+            await until(lambda: channel.written == b"early")
+
+
+async def test_a_socket_that_somebody_has_is_taken_when_it_is_free(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_forwards, "listen_delay", lambda _: 0.0)
+    path = str(home / "db.sock")
+    healed: list[float] = []
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(path)
+        other.listen(100)
+        local = Local(UnixAddress(path))
+        local.forwarder.on_healed = lambda _, seconds: healed.append(seconds)
+        await local.forwarder.bind()
         assert local.forwarder.error is not None
-        assert local.forwarder.error.message == "unix sockets cannot be forwarded yet"
-        assert local.forwarder.error.hint == "forward a TCP port, or use `ssh -L` for this one"
-        assert len(local.scope) == 0  # waiting would not help
+        assert path in local.forwarder.error.message
+    await until(lambda: local.forwarder.state is ForwardState.LISTENING)
+    assert len(healed) == 1
+    local.forwarder.close()
+    await local.scope.aclose()

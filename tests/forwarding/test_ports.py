@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -17,7 +18,7 @@ from tests.e2e.bed.ports import LOOPBACK, free_port
 from tunnels.core.address import TcpAddress
 from tunnels.errors import ListenError
 from tunnels.forwarding import ports
-from tunnels.forwarding.ports import explain_bind_failure, free_port_like, port_owner
+from tunnels.forwarding.ports import explain_bind_failure, free_port_like, port_owner, socket_owner
 
 IN_USE = OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 DENIED = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
@@ -136,3 +137,34 @@ async def test_an_address_of_another_machine_is_said_to_be_none_of_this_one() ->
 async def test_any_other_failure_says_what_the_system_said() -> None:
     error = await explain_bind_failure(OSError(errno.EMFILE, "Too many open files"), TcpAddress(None, 5432))
     assert error.message == "cannot listen on 5432: Too many open files"
+
+
+def test_the_owner_of_a_unix_socket_is_found_by_its_path(home: Path) -> None:
+    path = str(home / "a.sock")
+    assert socket_owner(path) is None
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(path)
+        sock.listen()
+        assert socket_owner(path) == (psutil.Process().name(), os.getpid())
+
+
+def test_a_system_that_shows_no_sockets_shows_no_owner(monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(**_: object) -> None:
+        raise psutil.AccessDenied
+
+    monkeypatch.setattr(psutil, "net_connections", denied)
+    assert socket_owner("/run/a.sock") is None
+
+
+def test_an_owner_of_a_unix_socket_without_a_name_is_a_process(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def vanished(*_: object) -> None:
+        raise psutil.NoSuchProcess(1)
+
+    path = str(home / "a.sock")
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(path)
+        sock.listen()
+        monkeypatch.setattr(psutil, "Process", vanished)
+        assert socket_owner(path) == ("a process", os.getpid())

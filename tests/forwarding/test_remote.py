@@ -8,20 +8,22 @@ import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.e2e.bed.ports import LOOPBACK, RefusingPort
 from tests.forwarding import fakes
-from tests.forwarding.fakes import FakeChannel, FakeLink, destination, turns, until
+from tests.forwarding.fakes import FakeChannel, FakeLink, destination, socks5_request, turns, until
+from tunnels import password_command
 from tunnels.core import backoff
 from tunnels.core.address import Address, TcpAddress, UnixAddress
-from tunnels.core.forward import Forward, ForwardKind
+from tunnels.core.forward import Forward, ForwardKind, ProxyAuth
 from tunnels.core.state import ForwardState
-from tunnels.errors import DialError, DialReason, InternalError, ListenError
+from tunnels.errors import BadSetting, DialError, DialReason, InternalError, ListenError
 from tunnels.forwarding import remote
-from tunnels.forwarding.channel import LinkLost
+from tunnels.forwarding.channel import LinkLost, ListenRefused
 from tunnels.forwarding.remote import RemoteForwarder
 from tunnels.tasks import TaskScope
 
@@ -36,12 +38,12 @@ BUSY = ListenError("the server refused to listen on 2222", hint="the port may be
 class Remote:
     """A remote forward and what it has told its tunnel."""
 
-    def __init__(self, listen: Address, connect: Address | None) -> None:
+    def __init__(self, listen: Address, connect: Address | None, auth: ProxyAuth | None = None) -> None:
         self.refused: list[tuple[Address, DialError]] = []
         self.states: list[ForwardState] = []
         self.scope = TaskScope("test")
         self.forwarder = RemoteForwarder(
-            Forward(ForwardKind.REMOTE, listen, connect),
+            Forward(ForwardKind.REMOTE, listen, connect, auth=auth),
             self.scope,
             on_change=lambda: self.states.append(self.forwarder.state),
             on_refused=lambda address, error: self.refused.append((address, error)),
@@ -50,9 +52,9 @@ class Remote:
 
 @asynccontextmanager
 async def forwarding(
-    connect: Address | None = ANYWHERE, *, listen: Address | None = None
+    connect: Address | None = ANYWHERE, *, listen: Address | None = None, auth: ProxyAuth | None = None
 ) -> AsyncIterator[Remote]:
-    forward = Remote(listen or TcpAddress(None, 2222), connect)
+    forward = Remote(listen or TcpAddress(None, 2222), connect, auth)
     try:
         yield forward
     finally:
@@ -359,35 +361,131 @@ async def test_closing_twice_is_no_error() -> None:
         assert forward.forwarder.state is ForwardState.PENDING
 
 
-# --- not yet --------------------------------------------------------------------------------------
+# --- our own last connection ----------------------------------------------------------------------
+
+HELD = ListenRefused("the server refused to listen on 2222", hint="the port may be in use there")
+
+
+async def test_what_is_refused_the_first_time_keeps_the_servers_own_message() -> None:
+    link = FakeLink()
+    link.listen_errors = [HELD]
+    async with forwarding() as forward:
+        await forward.forwarder.open(link)
+        assert forward.forwarder.error is HELD
 
 
 @pytest.mark.parametrize(
-    ("listen", "connect"),
-    [
-        (UnixAddress("/tmp/tunnels-test.sock"), ANYWHERE),
-        (TcpAddress(None, 2222), UnixAddress("/run/db.sock")),
-        (UnixAddress("/tmp/tunnels-test.sock"), None),
-    ],
+    ("listen", "what"),
+    [(TcpAddress(None, 2222), "port 2222"), (UnixAddress("/run/home.sock"), "/run/home.sock")],
 )
-async def test_unix_sockets_are_said_not_to_be_supported(listen: Address, connect: Address | None) -> None:
-    link = FakeLink()
-    async with forwarding(connect, listen=listen) as forward:
-        await forward.forwarder.open(link)
-        assert forward.forwarder.state is ForwardState.FAILED
-        assert forward.forwarder.error is not None
-        assert forward.forwarder.error.message == "unix sockets cannot be forwarded yet"
-        assert forward.forwarder.error.hint == "forward a TCP port, or use `ssh -R` for this one"
-        assert link.listened == []
-        assert len(forward.scope) == 0  # waiting would not help
+async def test_what_had_listened_and_is_refused_is_held_by_our_own_last_connection(
+    listen: Address, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "listen_delay", lambda _: 0.0)
+    first, second = FakeLink(port=2222), FakeLink(port=2222)
+    second.listen_errors = [HELD] * 3
+    healed: list[float] = []
+    async with forwarding(listen=listen) as forward:
+        forward.forwarder.on_healed = lambda _, seconds: healed.append(seconds)
+        await forward.forwarder.open(first)
+        forward.forwarder.link_lost()
+        await forward.forwarder.open(second)
+        error = forward.forwarder.error
+        assert error is not None
+        assert error.message == f"the server still holds {what}, most likely for our own last connection"
+        assert "ClientAliveInterval 15" in (error.hint or "")
+        assert "every 15 s" in (error.hint or "")
+        assert healed == []
+        await until(lambda: forward.forwarder.state is ForwardState.LISTENING)
+        assert len(healed) == 1
 
 
-async def test_a_proxy_on_the_server_is_said_not_to_be_supported() -> None:
+@pytest.mark.parametrize(
+    ("port", "refusal"),
+    [(0, HELD), (2222, ListenError("a dead socket is in the way"))],
+)
+async def test_a_refusal_that_our_last_connection_cannot_be_the_reason_of_is_shown_as_it_is(
+    port: int, refusal: ListenError
+) -> None:
+    second = FakeLink()
+    second.listen_errors = [refusal]
+    async with forwarding(listen=TcpAddress(None, port)) as forward:
+        await forward.forwarder.open(FakeLink(port=40_001))
+        forward.forwarder.link_lost()
+        await forward.forwarder.open(second)
+        assert forward.forwarder.error is refusal
+
+
+# --- unix sockets ---------------------------------------------------------------------------------
+
+
+async def test_a_client_is_coupled_to_a_unix_socket(home: Path) -> None:
+    path = home / "db.sock"
     link = FakeLink()
-    async with forwarding(None) as forward:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+        server.setblocking(False)
+        async with forwarding(UnixAddress("~/db.sock"), listen=UnixAddress("/run/far.sock")) as forward:
+            await forward.forwarder.open(link)
+            assert forward.forwarder.status().listen == "/run/far.sock"
+            channel = await visit(link)
+            with fakes.Peer((await asyncio.get_running_loop().sock_accept(server))[0]) as peer:
+                channel.deliver(b"hello")
+                channel.deliver_eof()
+                assert await peer.rest() == b"hello"
+                await peer.send(b"good-bye")
+                peer.end()
+                await until(lambda: channel.written == b"good-bye" and channel.eofs_written == 1)
+
+
+async def test_a_unix_socket_that_is_not_there_refuses_that_client(home: Path) -> None:
+    link = FakeLink()
+    async with forwarding(UnixAddress(str(home / "none.sock"))) as forward:
         await forward.forwarder.open(link)
-        assert forward.forwarder.state is ForwardState.FAILED
+        with pytest.raises(DialError, match=r"none\.sock: No such file"):
+            await visit(link)
+        assert len(forward.refused) == 1
+        assert forward.forwarder.state is ForwardState.LISTENING
+
+
+# --- a proxy on the server's side -----------------------------------------------------------------
+
+
+async def test_a_forward_without_a_destination_asks_its_clients_where_they_want_to_go() -> None:
+    link = FakeLink()
+    with destination() as (address, accept):
+        async with forwarding(None) as forward:
+            await forward.forwarder.open(link)
+            assert forward.forwarder.status().connect is None
+            channel = await visit(link)
+            channel.deliver(socks5_request(address))
+            with await accept() as peer:
+                await until(lambda: len(channel.written) == 2 + 10)
+                await peer.send(b"hello")
+                await until(lambda: channel.written.endswith(b"hello"))
+                assert forward.forwarder.status().clients == 1
+
+
+async def test_a_proxy_whose_password_cannot_be_had_does_not_listen_without_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(remote, "listen_delay", lambda _: 0.0)
+    failures = iter([True])
+
+    async def run(_command: str) -> str:
+        if next(failures, False):
+            raise BadSetting("`pass` failed")
+        return "secret"
+
+    monkeypatch.setattr(password_command, "run", run)
+    link = FakeLink()
+    async with forwarding(None, auth=ProxyAuth("me", "pass")) as forward:
+        await forward.forwarder.open(link)
         assert forward.forwarder.error is not None
-        assert "not possible yet" in forward.forwarder.error.message
+        assert forward.forwarder.error.message == "auth: `pass` failed"
         assert link.listened == []
-        assert len(forward.scope) == 0
+        await until(lambda: forward.forwarder.state is ForwardState.LISTENING)
+        channel = await visit(link)
+        channel.deliver(b"\x05\x01\x00")
+        assert channel.written == b"\x05\xff", "nobody comes in without a password"

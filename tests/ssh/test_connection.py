@@ -29,7 +29,6 @@ from tunnels.errors import (
     ConnectionLost,
     DialError,
     DialReason,
-    ForwardError,
     HostKeyRejected,
     HostKeyUnknown,
     HostUnreachable,
@@ -504,12 +503,11 @@ async def test_a_name_that_the_server_does_not_know_is_told_as_such(sshd: Sshd) 
         assert caught.value.reason is DialReason.NAME_NOT_RESOLVED
 
 
-async def test_unix_sockets_are_said_not_to_be_supported(sshd: Sshd) -> None:
+async def test_a_unix_socket_that_nobody_listens_on_is_that_clients_error(sshd: Sshd) -> None:
     async with connected(sshd) as connection:
-        with pytest.raises(ForwardError, match="not be forwarded yet|cannot be forwarded yet"):
-            await connection.open_channel(RecordingEnd(), UnixAddress("/a"), VISITOR)
-        with pytest.raises(ForwardError, match="cannot be forwarded yet"):
-            await connection.listen(UnixAddress("/a"), nobody)
+        with pytest.raises(DialError, match="AllowStreamLocalForwarding"):
+            await connection.open_channel(RecordingEnd(), UnixAddress("/no/such.sock"), VISITOR)
+        assert not its(connection).is_closed()
 
 
 # --- listening on the server ----------------------------------------------------------------------

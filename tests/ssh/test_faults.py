@@ -9,7 +9,7 @@ import socket
 import asyncssh
 import pytest
 
-from tunnels.core.address import TcpAddress
+from tunnels.core.address import TcpAddress, UnixAddress
 from tunnels.errors import (
     BadSetting,
     ConnectError,
@@ -261,3 +261,12 @@ def test_a_reason_that_nobody_knows_is_shown_as_it_is(text: str, shown: str) -> 
 def test_every_name_in_the_tables_is_an_error_of_ours() -> None:
     for _, exc, _, _ in RETRIED + FINAL:
         assert isinstance(connect_error(exc, HOST), TunnelsError)
+
+
+def test_a_socket_that_the_server_cannot_connect_to_names_what_it_may_be() -> None:
+    refused = asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "open failed")
+    error = channel_error(refused, UnixAddress("/run/db.sock"))
+    assert error.message.startswith("/run/db.sock: the server could not connect")
+    assert "AllowStreamLocalForwarding" in error.message
+    spoken = asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "Connection refused")
+    assert channel_error(spoken, UnixAddress("/run/db.sock")).reason is DialReason.REFUSED

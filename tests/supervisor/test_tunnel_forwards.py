@@ -110,7 +110,9 @@ async def test_a_remote_forward_that_is_refused_does_not_stop_the_tunnel(
             await connection.next_channel()
 
 
-async def test_a_remote_port_is_reclaimed_when_the_server_lets_go_of_it() -> None:
+async def test_a_remote_port_is_reclaimed_when_the_server_lets_go_of_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """It was our own old session that held it: tried again, quickly, on the same connection."""
     async with rigged(work_db(remote(2222))) as rig:
         rig.tunnel.start()
@@ -121,8 +123,10 @@ async def test_a_remote_port_is_reclaimed_when_the_server_lets_go_of_it() -> Non
         assert len(connection.asked) == 1
 
         connection.listen_error = None
+        caplog.set_level("INFO")
         pass_time(0.5)
         await rig.listens()
+        assert "2222:127.0.0.1:22: listens after all, " in caplog.text
 
         assert len(connection.asked) == 2
         assert rig.forward.error is None

@@ -12,8 +12,7 @@ from tunnels.cli import output
 from tunnels.cli.listing import flag
 from tunnels.cli.options import ConfigOption, JsonOption, ProfileNames
 from tunnels.cli.run import config_path, verb
-from tunnels.core.address import UnixAddress
-from tunnels.core.forward import Forward, ForwardKind
+from tunnels.core.forward import ForwardKind
 from tunnels.core.profile import HostKeyPolicy, Profile
 from tunnels.core.status import JSON_VERSION, Json, error_to_json
 from tunnels.errors import TunnelsError
@@ -121,17 +120,7 @@ def unsupported(profile: Profile) -> list[str]:
         missing.append("password_command: log in with a key")
     if profile.proxy_command not in {None, "none"}:
         missing.append("proxy_command: use jump")
-    missing += [f"{flag(forward)}: unix sockets" for forward in profile.forwards if _is_unix(forward)]
-    missing += [
-        f"{flag(forward)}: a proxy on the server's side"
-        for forward in profile.forwards
-        if forward.kind is ForwardKind.REMOTE and forward.connect is None
-    ]
     return missing
-
-
-def _is_unix(forward: Forward) -> bool:
-    return isinstance(forward.listen, UnixAddress) or isinstance(forward.connect, UnixAddress)
 
 
 def ssh_command(profile: Profile) -> str:

@@ -62,6 +62,7 @@ class Profile:
     idle_timeout: float | None = None  #: ``None``: an idle connection is kept
     autostart: bool = False
     exit_on_forward_failure: bool = False
+    remote_unlink: bool = False  #: remove a dead unix socket that is in the way of a remote forward
     tags: tuple[str, ...] = ()
     description: str = ""
     ciphers: tuple[str, ...] = ()

@@ -122,6 +122,7 @@ PROFILE_FIELDS: dict[str, Reader] = {
     "idle_timeout": duration(1, 365 * _DAY, 'idle_timeout = "10m"', zero="turns it off"),
     "autostart": flag("autostart = true"),
     "exit_on_forward_failure": flag("exit_on_forward_failure = true"),
+    "remote_unlink": flag("remote_unlink = true"),
     "tags": many(_checked(check_name, 'tags = ["work"]')),
     "description": one(_description),
     "ciphers": many(_cipher, separator=","),
@@ -162,6 +163,7 @@ _ALIASES = {
     "remoteforward": "remote",
     "dynamicforward": "dynamic",
     "socks": "dynamic",
+    "streamlocalbindunlink": "remote_unlink",
 }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from tunnels.core.address import Address
-from tunnels.errors import TunnelsError
+from tunnels.errors import ListenError, TunnelsError
 
 
 class LinkLost(TunnelsError):
@@ -14,6 +14,10 @@ class LinkLost(TunnelsError):
 
     code = "link-lost"
     retryable = True
+
+
+class ListenRefused(ListenError):
+    """The server refused to listen, and the address may be taken: by a stranger, or by our own last connection."""
 
 
 class Channel(Protocol):
@@ -74,7 +78,8 @@ class ChannelEnd(Protocol):
         """The SSH connection's own buffer has room again."""
 
 
-#: The address and the port of a client, as the other side of the connection is told them.
+#: The address and the port of a client, as the other side of the connection is told them; empty and 0 for
+#: the client of a unix socket.
 Origin = tuple[str, int]
 
 #: Called for every client of a remote listener: connects to the destination and returns the end that
@@ -105,4 +110,8 @@ class Link(Protocol):
         """
 
     async def listen(self, address: Address, acceptor: Acceptor) -> RemoteListener:
-        """Have the server listen. Raises ListenError, or LinkLost where the connection is gone."""
+        """Have the server listen.
+
+        Raises ListenRefused where the address may be taken, ListenError for any other reason, and LinkLost
+        where the connection is gone.
+        """

@@ -13,7 +13,7 @@ from typing import cast
 
 from tunnels import password_command
 from tunnels.core.address import TcpAddress
-from tunnels.core.forward import Forward
+from tunnels.core.forward import Forward, ProxyAuth
 from tunnels.core.socks import ConnectRequest, Fail, Send, SocksServer
 from tunnels.core.state import ForwardState
 from tunnels.errors import BadSetting, DialError, ListenError
@@ -49,13 +49,11 @@ class DynamicForwarder(ListeningForwarder):
         auth = self.forward.auth
         if auth is not None and self._credentials is None:
             try:
-                secret = await password_command.run(auth.password_command)
-            except BadSetting as error:
-                failure = ListenError(f"auth: {error.message}", hint=error.hint)
+                self._credentials = await credentials_of(auth)
+            except ListenError as failure:
                 if self.error is None or self.error.message != failure.message:
                     self._become(ForwardState.FAILED, failure)
                 return False
-            self._credentials = _checker(auth.username, secret)
         return await super()._try_to_bind()
 
     def close(self) -> None:
@@ -132,6 +130,15 @@ class _Handshake(asyncio.Protocol):
             self._deadline.cancel()
             self._deadline = None
         self._forwarder.end_handshake(self)
+
+
+async def credentials_of(auth: ProxyAuth) -> Credentials:
+    """Find the password that clients of a proxy must give. Raises ListenError where there is none."""
+    try:
+        secret = await password_command.run(auth.password_command)
+    except BadSetting as error:
+        raise ListenError(f"auth: {error.message}", hint=error.hint) from error
+    return _checker(auth.username, secret)
 
 
 def _checker(username: str, password: str) -> Credentials:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 
-from tunnels.core.address import TcpAddress, UnixAddress, describe_connect, describe_listen
+from tunnels.core.address import describe_connect, describe_listen
 from tunnels.core.forward import Forward, ForwardKind
 from tunnels.core.state import ForwardState
 from tunnels.core.status import ForwardStatus
@@ -24,6 +25,9 @@ class Forwarder:
         self.counters = Counters()
         self.state = ForwardState.PENDING
         self.error: TunnelsError | None = None
+        #: told when a forward that had failed listens after all: the forward, and how many seconds it took
+        self.on_healed: Callable[[Forward, float], None] = lambda _forward, _seconds: None
+        self._failing_since: float | None = None  # of the monotonic clock
         self._on_change = on_change
         self.last_client_at = 0.0  #: when the last client went, in the event loop's time
         self._ends: dict[SocketEnd, asyncio.Task[None] | None] = {}  # and what still opens their channel
@@ -34,6 +38,12 @@ class Forwarder:
     def _become(self, state: ForwardState, error: TunnelsError | None = None) -> None:
         self.state = state
         self.error = error
+        if state is not ForwardState.FAILED:
+            since, self._failing_since = self._failing_since, None
+            if since is not None and state is ForwardState.LISTENING:
+                self.on_healed(self.forward, time.monotonic() - since)
+        elif self._failing_since is None:
+            self._failing_since = time.monotonic()
         self._on_change()
 
     def _fail_with_bug(self, exc: Exception) -> None:
@@ -86,8 +96,3 @@ class Forwarder:
 
     def _listen_text(self) -> str:
         return describe_listen(self.forward.listen)
-
-
-def is_tcp(forward: Forward) -> bool:
-    """Whether both sides of a forward are TCP."""
-    return isinstance(forward.listen, TcpAddress) and not isinstance(forward.connect, UnixAddress)

@@ -7,14 +7,15 @@ from collections.abc import Callable
 
 from tunnels.core.address import Address, TcpAddress
 from tunnels.core.backoff import listen_delay
-from tunnels.core.forward import Forward
+from tunnels.core.forward import Forward, ForwardKind
 from tunnels.core.state import ForwardState
 from tunnels.errors import DialError, ForwardError, ListenError
 from tunnels.forwarding.channel import Link, LinkLost, Origin
 from tunnels.forwarding.door import Door
-from tunnels.forwarding.forwarder import Forwarder, is_tcp
+from tunnels.forwarding.forwarder import Forwarder
 from tunnels.forwarding.listener import Listener
 from tunnels.forwarding.relay import SocketEnd
+from tunnels.forwarding.unix_listener import UnixListener
 from tunnels.tasks import TaskScope
 
 #: Told of every client that could not be served: (destination, why).
@@ -37,7 +38,7 @@ class ListeningForwarder(Forwarder):
         self._door = door
         self._scope = scope
         self._on_refused = on_refused
-        self._listener: Listener | None = None
+        self._listener: Listener | UnixListener | None = None
         self._retry: asyncio.Task[None] | None = None
         self.closed = True  # between `close` and the next `bind`
 
@@ -52,12 +53,7 @@ class ListeningForwarder(Forwarder):
     async def _try_to_bind(self) -> bool:
         address = self.forward.listen
         try:
-            if not isinstance(address, TcpAddress) or not is_tcp(self.forward):
-                raise ForwardError(
-                    "unix sockets cannot be forwarded yet",
-                    hint="forward a TCP port, or use `ssh -L` for this one",
-                )
-            listener = await Listener.bind(address, self._new_client)
+            listener = await self._listen(address)
         except ForwardError as error:
             changed = self.error is None or self.error.message != error.message
             if changed or self.state is not ForwardState.FAILED:
@@ -69,6 +65,13 @@ class ListeningForwarder(Forwarder):
         self._listener = listener
         self._become(ForwardState.LISTENING)
         return True
+
+    async def _listen(self, address: Address) -> Listener | UnixListener:
+        if isinstance(address, TcpAddress):
+            return await Listener.bind(address, self._new_client)
+        if self.forward.kind is ForwardKind.DYNAMIC:  # no program takes a path for its proxy
+            raise ForwardError("a proxy cannot listen on a unix socket", hint="give it a port")
+        return await UnixListener.bind(address, self._new_client)
 
     async def _keep_trying(self) -> None:
         failures = 1

@@ -1,4 +1,4 @@
-"""Explains why a port cannot be had: names who holds it, or a free one that needs no privilege."""
+"""Explains why an address cannot be had: names who holds it, or a free port that needs no privilege."""
 
 from __future__ import annotations
 
@@ -63,6 +63,26 @@ def port_owner(port: int) -> tuple[str, int] | None:
             connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port
         )
         if listening and connection.pid is not None:
+            try:
+                return psutil.Process(connection.pid).name(), connection.pid
+            except psutil.Error:
+                return "a process", connection.pid
+    return None
+
+
+def socket_owner(path: str) -> tuple[str, int] | None:
+    """The name and the pid of who has a unix socket of this path; None where that cannot be seen.
+
+    Blocks for some milliseconds: it walks the process table.
+    """
+    import psutil  # noqa: PLC0415 - as above
+
+    try:
+        connections = psutil.net_connections(kind="unix")
+    except (psutil.Error, OSError):
+        return None
+    for connection in connections:
+        if str(connection.laddr) == path and connection.pid is not None:
             try:
                 return psutil.Process(connection.pid).name(), connection.pid
             except psutil.Error:

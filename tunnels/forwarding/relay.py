@@ -17,6 +17,9 @@ A cut is no end
     When the SSH connection goes, the sockets of its channels are reset: a program must never take a
     truncated answer for a complete one. A channel that the far end closes is an end like any other;
     SSH has no reset to pass on, and asyncssh swallows an end-of-file that a close follows at once.
+    A unix socket has no reset either: its peer sees an end of file, which it cannot tell from a complete
+    answer, unless it has sent what we had not read yet (then ECONNRESET, unix(7)). Who needs to know
+    listens on a port.
 """
 
 from __future__ import annotations

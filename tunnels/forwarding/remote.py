@@ -1,4 +1,7 @@
-"""Remote forwards (``ssh -R``): the server listens, and this machine connects to the destination."""
+"""Remote forwards (``ssh -R``): the server listens, and this machine connects to the destination.
+
+A forward without a destination is a proxy on the server's side; its clients say where they want to go.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,17 @@ from dataclasses import replace
 import aiohappyeyeballs
 
 from tunnels.core.address import Address, TcpAddress, describe_listen
-from tunnels.core.backoff import listen_delay
+from tunnels.core.backoff import LISTEN_RETRIES, listen_delay
 from tunnels.core.forward import Forward
+from tunnels.core.socks import SocksServer
 from tunnels.core.state import ForwardState
 from tunnels.errors import DialError, DialReason, ForwardError, ListenError
-from tunnels.forwarding.channel import ChannelEnd, Link, LinkLost, Origin, RemoteListener
-from tunnels.forwarding.forwarder import Forwarder, is_tcp
+from tunnels.forwarding.channel import ChannelEnd, Link, LinkLost, ListenRefused, Origin, RemoteListener
+from tunnels.forwarding.dynamic import Credentials, credentials_of
+from tunnels.forwarding.forwarder import Forwarder
 from tunnels.forwarding.relay import SocketEnd
+from tunnels.forwarding.remote_proxy import ProxyEnd
+from tunnels.forwarding.unix_listener import expand
 from tunnels.tasks import TaskScope
 
 #: Seconds for connecting to the destination; the client on the server's side waits meanwhile.
@@ -39,6 +46,8 @@ class RemoteForwarder(Forwarder):
         self._listener: RemoteListener | None = None
         self._retry: asyncio.Task[None] | None = None
         self._link: Link | None = None
+        self._has_listened = False  # on this connection or one before
+        self._credentials: Credentials | None = None  # that clients of a proxy must give
 
     async def open(self, link: Link) -> None:
         """Ask the server to listen. A refusal becomes the state, and is tried again while ``link`` lives."""
@@ -50,20 +59,13 @@ class RemoteForwarder(Forwarder):
 
     async def _try_to_listen(self, link: Link) -> bool:
         try:
-            if not is_tcp(self.forward):
-                raise ForwardError(
-                    "unix sockets cannot be forwarded yet",
-                    hint="forward a TCP port, or use `ssh -R` for this one",
-                )
-            if self.forward.connect is None:
-                raise ForwardError(
-                    "a proxy on the server's side (`-R port` alone) is not possible yet",
-                    hint="give a destination: 8080:localhost:80",
-                )
+            if self.forward.auth is not None and self._credentials is None:
+                self._credentials = await credentials_of(self.forward.auth)
             listener = await link.listen(self.forward.listen, self._accept)
         except LinkLost:
             return False  # the next connection asks again
-        except ForwardError as error:
+        except ForwardError as refusal:
+            error = self._judge(refusal)
             if self.error is None or self.error.message != error.message:
                 self._become(ForwardState.FAILED, error)
             return False
@@ -71,8 +73,24 @@ class RemoteForwarder(Forwarder):
             self._fail_with_bug(exc)
             return False
         self._listener = listener
+        self._has_listened = True
         self._become(ForwardState.LISTENING)
         return True
+
+    def _judge(self, refusal: ForwardError) -> ForwardError:
+        """What had listened before and is refused now is held by our own last connection until proven otherwise."""
+        listen = self.forward.listen
+        chosen_by_server = isinstance(listen, TcpAddress) and listen.port == 0
+        if not isinstance(refusal, ListenRefused) or not self._has_listened or chosen_by_server:
+            return refusal
+        what = f"port {listen.port}" if isinstance(listen, TcpAddress) else str(listen)
+        return ListenError(
+            f"the server still holds {what}, most likely for our own last connection",
+            hint=(
+                "ClientAliveInterval 15 and ClientAliveCountMax 3 in its sshd_config let go of dead connections "
+                f"sooner, within about 2 minutes; tried again every {LISTEN_RETRIES[-1]:g} s"
+            ),
+        )
 
     async def _keep_trying(self, link: Link) -> None:
         failures = 1
@@ -92,19 +110,18 @@ class RemoteForwarder(Forwarder):
         self._become(ForwardState.PENDING)
 
     async def _accept(self, origin: Origin) -> ChannelEnd:
-        """A client has connected on the server: connect to the destination for it."""
-        connect = self.forward.connect
-        assert isinstance(connect, TcpAddress)
+        """A client has connected on the server: connect to the destination for it, or ask where it wants to go."""
+        if self.forward.connect is None:
+            return ProxyEnd(SocksServer(credentials=self._credentials), self._dial, self._scope)
+        return (await self._dial(self.forward.connect)).far
+
+    async def _dial(self, connect: Address) -> SocketEnd:
+        """Connect to a destination for a client. Raises DialError."""
         link = self._link
         end = SocketEnd(self.counters, on_made=lambda end: self._add(end, None), on_lost=self._lose)
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                found = await loop.getaddrinfo(
-                    connect.host or "localhost", connect.port, type=socket.SOCK_STREAM
-                )
-                sock = await aiohappyeyeballs.start_connection(found, happy_eyeballs_delay=0.25, interleave=1)
-                await loop.create_connection(lambda: end, sock=sock)
+                await _connect(end, connect)
         except (OSError, UnicodeError) as exc:  # TimeoutError and gaierror are OSErrors
             error = _dial_error(exc, connect)
             self._on_refused(connect, error)
@@ -112,13 +129,24 @@ class RemoteForwarder(Forwarder):
         if self._link is not link:  # lost while we connected: nobody is left to talk to
             end.reset()
             raise DialError("the connection is gone", reason=DialReason.LINK_DOWN)
-        return end.far
+        return end
 
     def _listen_text(self) -> str:
         listener, listen = self._listener, self.forward.listen
         if listener is not None and isinstance(listen, TcpAddress) and listen.port == 0:
             return describe_listen(replace(listen, port=listener.port))
         return super()._listen_text()
+
+
+async def _connect(end: SocketEnd, connect: Address) -> None:
+    """Give ``end`` a socket to the destination."""
+    loop = asyncio.get_running_loop()
+    if not isinstance(connect, TcpAddress):
+        await loop.create_unix_connection(lambda: end, expand(connect))
+        return
+    found = await loop.getaddrinfo(connect.host or "localhost", connect.port, type=socket.SOCK_STREAM)
+    sock = await aiohappyeyeballs.start_connection(found, happy_eyeballs_delay=0.25, interleave=1)
+    await loop.create_connection(lambda: end, sock=sock)
 
 
 _REASONS = {
@@ -129,7 +157,7 @@ _REASONS = {
 }
 
 
-def _dial_error(exc: OSError | UnicodeError, connect: TcpAddress) -> DialError:
+def _dial_error(exc: OSError | UnicodeError, connect: Address) -> DialError:
     match exc:
         case socket.gaierror() | UnicodeError():  # the latter: a name that no IDNA codec takes
             return DialError(f"{connect}: the name was not found", reason=DialReason.NAME_NOT_RESOLVED)

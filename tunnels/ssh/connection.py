@@ -10,18 +10,16 @@ from typing import Any
 
 import asyncssh
 
-from tunnels.core.address import EVERY_INTERFACE, Address, TcpAddress
+from tunnels.core.address import Address, TcpAddress, UnixAddress
 from tunnels.core.profile import Profile
 from tunnels.errors import (
     BadSetting,
-    ForwardError,
     HostUnreachable,
-    ListenError,
     LoginRefused,
     TunnelsError,
 )
 from tunnels.forwarding.channel import Acceptor, ChannelEnd, LinkLost, Origin, RemoteListener
-from tunnels.ssh import keys, prompts
+from tunnels.ssh import keys, prompts, remote_listen
 from tunnels.ssh.client import Client
 from tunnels.ssh.cpu import has_aes
 from tunnels.ssh.destination import Destination, Route
@@ -29,6 +27,7 @@ from tunnels.ssh.dial import dial, limit_retransmission_timeout
 from tunnels.ssh.faults import channel_error, connect_error, lost_error
 from tunnels.ssh.host_keys import HostKeyChecker
 from tunnels.ssh.options import LOGIN_TIMEOUT, connect_options, connect_timeout
+from tunnels.ssh.remote_socket import Inspector
 from tunnels.ssh.resolve import resolve
 from tunnels.ssh.round_trip import RoundTrip
 from tunnels.tasks import TaskScope
@@ -71,7 +70,7 @@ async def connect(
         client = Client()
         through = hops[-1] if hops else None
         conn = await _connect_hop(profile, route.target, client, through=through, on_found=on_found)
-        return SshConnection(conn, hops, client, on_lost)
+        return SshConnection(conn, hops, client, on_lost, remote_unlink=profile.remote_unlink)
     except BaseException:
         for conn in reversed(hops):
             conn.abort()
@@ -159,12 +158,15 @@ class SshConnection:
         hops: list[asyncssh.SSHClientConnection],
         client: Client,
         on_lost: OnLost,
+        *,
+        remote_unlink: bool = False,
     ) -> None:
         self._conn = conn
         self._hops = hops
         self._on_lost: OnLost | None = on_lost
         self._ends: set[ChannelEnd] = set()
         self._scope = TaskScope("connection")
+        self._inspector = Inspector(conn, self._scope, unlink=remote_unlink)
         self._paused = False
         self._guard_link()
         self._round_trip = RoundTrip(conn)
@@ -216,8 +218,6 @@ class SshConnection:
 
     async def open_channel(self, end: ChannelEnd, connect: Address, origin: Origin) -> None:
         """Have the server connect to ``connect`` and couple the channel to ``end``. See `channel.Link`."""
-        if not isinstance(connect, TcpAddress):
-            raise ForwardError("unix sockets cannot be forwarded yet")
         if self._gone:
             raise LinkLost("the connection is gone")
         self._own(end)
@@ -228,7 +228,11 @@ class SshConnection:
             return end
 
         try:
-            await self._conn.create_connection(session, connect.host or "localhost", connect.port, *origin)
+            if isinstance(connect, TcpAddress):
+                host = connect.host or "localhost"
+                await self._conn.create_connection(session, host, connect.port, *origin)
+            else:
+                await self._conn.create_unix_connection(session, connect.path)
         except asyncssh.ChannelOpenError as exc:
             self._disown(end)
             if self._gone:
@@ -244,12 +248,10 @@ class SshConnection:
 
     async def listen(self, address: Address, acceptor: Acceptor) -> RemoteListener:
         """Have the server listen. See `channel.Link`."""
-        if not isinstance(address, TcpAddress):
-            raise ForwardError("unix sockets cannot be forwarded yet")
 
-        async def accept(host: str, port: int) -> ChannelEnd:
+        async def accept(origin: Origin) -> ChannelEnd:
             try:
-                end = await acceptor((host, port))
+                end = await acceptor(origin)
             except TunnelsError as exc:
                 raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, exc.message) from exc
             except Exception as exc:
@@ -258,17 +260,33 @@ class SshConnection:
             self._own(end)
             return end
 
-        host = {None: "localhost", EVERY_INTERFACE: ""}.get(address.host, address.host)
-        assert host is not None
+        listener = await self._ask_to_listen(address, accept)
+        if listener is None and isinstance(address, UnixAddress):
+            finding = await self._inspector.look(address.path)
+            if finding.removed and not self._gone:
+                _log.info("a dead socket was removed from the server: %s", address)
+                listener = await self._ask_to_listen(address, accept)
+            if listener is None:
+                self._check_alive()
+                raise finding.error
+        if listener is None:
+            assert isinstance(address, TcpAddress)
+            raise remote_listen.port_refused(address)
+        return listener
+
+    async def _ask_to_listen(self, address: Address, accept: remote_listen.Accept) -> RemoteListener | None:
+        """Ask once; None where the server refuses."""
         try:
-            listener = await self._conn.create_server(accept, host, address.port)
-        except asyncssh.ChannelListenError as exc:
-            if self._gone:
-                raise LinkLost("the connection ended while the server was asked to listen") from exc
-            raise _listen_refused(address) from exc
+            return await remote_listen.listen(self._conn, address, accept)
+        except asyncssh.ChannelListenError:
+            self._check_alive()
+            return None
         except (asyncssh.Error, OSError) as exc:
             raise LinkLost("the connection ended while the server was asked to listen") from exc
-        return _Listener(listener)
+
+    def _check_alive(self) -> None:
+        if self._gone:  # then asyncssh calls it a refusal too
+            raise LinkLost("the connection ended while the server was asked to listen")
 
     async def aclose(self) -> None:
         """End the connection and everything on it, within `CLOSE_TIMEOUT` seconds."""
@@ -343,30 +361,3 @@ class SshConnection:
         self._paused = False
         for end in self._ends:
             end.link_resumed()
-
-
-class _Listener:
-    """A listening address on the server."""
-
-    def __init__(self, listener: asyncssh.SSHListener) -> None:
-        self._listener = listener
-
-    @property
-    def port(self) -> int:
-        return self._listener.get_port()
-
-    async def aclose(self) -> None:
-        self._listener.close()
-        await self._listener.wait_closed()
-
-
-def _listen_refused(address: TcpAddress) -> ListenError:
-    """The server says no and never why (RFC 4254 section 7.1)."""
-    if address.port != 0 and address.port < 1024:
-        hint = f"only root may listen on ports below 1024 there; try {address.port + 8000}"
-    else:
-        hint = (
-            "the port may be in use there, perhaps by our own last connection (ClientAliveInterval in sshd_config "
-            "shortens that), or sshd_config does not allow it: AllowTcpForwarding, PermitListen, GatewayPorts"
-        )
-    return ListenError(f"the server refused to listen on {address}", hint=hint)

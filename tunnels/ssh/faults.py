@@ -11,7 +11,7 @@ import socket
 
 import asyncssh
 
-from tunnels.core.address import Address
+from tunnels.core.address import Address, UnixAddress
 from tunnels.errors import (
     BadSetting,
     ConnectionLost,
@@ -141,5 +141,10 @@ def channel_error(exc: asyncssh.ChannelOpenError, connect: Address) -> DialError
             hint="look at AllowTcpForwarding and PermitOpen in its sshd_config, and at the key in authorized_keys",
         )
     text = exc.reason.lower()
+    if isinstance(connect, UnixAddress) and text in {"", "open failed"}:  # sshd says no more about a socket
+        return DialError(
+            f"{connect}: the server could not connect; nobody listens there, this account may not connect to it, "
+            "or AllowStreamLocalForwarding in its sshd_config does not allow it"
+        )
     reason = next((reason for words, reason in _REASONS if words in text), DialReason.OTHER)
     return DialError(f"{connect}: {exc.reason or 'the server could not connect'}", reason=reason)

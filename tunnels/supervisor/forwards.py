@@ -21,6 +21,10 @@ from tunnels.tasks import TaskScope
 OnFailed = Callable[[Forward, TunnelsError], None]
 
 
+#: Told of a forward that listens after all: (forward, seconds after it was first refused).
+OnHealed = Callable[[Forward, float], None]
+
+
 class Forwards:
     """What listens here is bound with the tunnel; what listens on the server, with each connection."""
 
@@ -33,6 +37,7 @@ class Forwards:
         on_change: Callable[[], None],
         on_refused: OnRefused,
         on_failed: OnFailed,
+        on_healed: OnHealed,
         on_bound: Callable[[], None],
     ) -> None:
         self._scope = scope
@@ -51,6 +56,7 @@ class Forwards:
                 kind = LocalForwarder if forward.kind is ForwardKind.LOCAL else DynamicForwarder
                 forwarder = kind(forward, door, scope, on_change=on_change, on_refused=on_refused)
                 self.listening.append(forwarder)
+            forwarder.on_healed = on_healed
             self._all.append(forwarder)
 
     def __len__(self) -> int:

@@ -87,6 +87,7 @@ class Tunnel:
             on_change=on_change,
             on_refused=self._log.client_refused,
             on_failed=self._log.forward_failed,
+            on_healed=self._log.forward_healed,
             on_bound=self._bound,
         )
         self._connection: Connection | None = None

@@ -51,3 +51,7 @@ class TunnelLog(logging.LoggerAdapter[logging.Logger]):
     def back_online(self, host: str, *, was_offline: bool) -> None:
         """There is a route again, or another one."""
         self.info("there is a route to %s again" if was_offline else "the way to %s has changed", host)
+
+    def forward_healed(self, forward: Forward, seconds: float) -> None:
+        """A forward that could not listen does now."""
+        self.info("%s: listens after all, %.1f s after it was first refused", forward, seconds)

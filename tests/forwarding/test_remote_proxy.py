@@ -1,0 +1,200 @@
+"""SOCKS over a channel: a real destination on loopback, a server that is none."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from tests.e2e.bed.ports import LOOPBACK
+from tests.forwarding import fakes
+from tests.forwarding.fakes import FakeChannel, destination, socks5_request, turns, until
+from tunnels.core.address import TcpAddress
+from tunnels.core.socks import SocksServer
+from tunnels.errors import DialError, DialReason
+from tunnels.forwarding import remote_proxy
+from tunnels.forwarding.relay import Counters, SocketEnd
+from tunnels.forwarding.remote_proxy import ProxyEnd
+from tunnels.tasks import TaskScope
+
+every_loop = fakes.every_loop
+pytestmark = pytest.mark.usefixtures("every_loop")
+
+ANYWHERE = TcpAddress("192.0.2.7", 80)
+METHOD = b"\x05\x00"
+SUCCEEDED = b"\x05\x00\x00\x01\x00\x00\x00\x00\x00\x00"
+
+
+class Proxy:
+    """One client on the server's side, and how it is connected."""
+
+    def __init__(self, failure: DialError | None) -> None:
+        self.scope = TaskScope("test")
+        self.counters = Counters()
+        self.dialled: list[TcpAddress] = []
+        self.may_dial = asyncio.Event()
+        self.may_dial.set()
+        self.ends: list[SocketEnd] = []
+        self._failure = failure
+        self.end = ProxyEnd(SocksServer(), self._dial, self.scope)
+        self.channel = FakeChannel(self.end)
+
+    async def _dial(self, address: TcpAddress) -> SocketEnd:
+        self.dialled.append(address)
+        await self.may_dial.wait()
+        if self._failure is not None:
+            raise self._failure
+        end = SocketEnd(self.counters)
+        self.ends.append(end)
+        await asyncio.get_running_loop().create_connection(
+            lambda: end, address.host or LOOPBACK, address.port
+        )
+        return end
+
+
+@asynccontextmanager
+async def proxy(failure: DialError | None = None) -> AsyncIterator[Proxy]:
+    it = Proxy(failure)
+    it.channel.open()
+    try:
+        yield it
+    finally:
+        it.channel.lose(ConnectionResetError())
+        await it.scope.aclose()
+        await until(lambda: it.counters.clients == 0)
+
+
+async def test_the_client_is_answered_only_when_the_destination_has_answered() -> None:
+    with destination() as (address, accept):
+        async with proxy() as it:
+            it.may_dial.clear()
+            it.channel.deliver(socks5_request(address))
+            await until(lambda: it.dialled == [address])
+            assert it.channel.written == METHOD
+            assert it.channel.paused
+            it.may_dial.set()
+            with await accept() as peer:
+                await until(lambda: it.channel.written == METHOD + SUCCEEDED)
+                it.channel.deliver(b"question")
+                assert await peer.receive(8) == b"question"
+                it.channel.deliver_eof()
+                assert await peer.rest() == b""
+                await peer.send(b"answer")
+                peer.end()
+                await until(lambda: it.channel.written == METHOD + SUCCEEDED + b"answer")
+                await until(lambda: it.channel.eofs_written == 1)
+
+
+async def test_what_a_client_says_too_early_is_kept_in_order() -> None:
+    with destination() as (address, accept):
+        async with proxy() as it:
+            it.may_dial.clear()
+            it.channel.deliver(socks5_request(address) + b"one ")
+            it.channel.deliver(b"two ")
+            it.channel.deliver_eof()
+            it.may_dial.set()
+            with await accept() as peer:
+                assert await peer.rest() == b"one two "
+
+
+async def test_a_client_that_has_ended_before_the_destination_answered_still_reads() -> None:
+    with destination() as (address, accept):
+        async with proxy() as it:
+            it.channel.deliver(socks5_request(address))
+            it.channel.deliver_eof()
+            with await accept() as peer:
+                assert await peer.rest() == b""
+                await peer.send(b"late")
+                await until(lambda: it.channel.written.endswith(b"late"))
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3, 5, 9])
+async def test_a_handshake_may_come_in_pieces(cut: int) -> None:
+    async with proxy(DialError("no", reason=DialReason.REFUSED)) as it:
+        request = socks5_request(ANYWHERE)
+        it.channel.deliver(request[:cut])
+        it.channel.deliver(request[cut:])
+        await until(lambda: it.dialled == [ANYWHERE])
+
+
+async def test_a_destination_that_refuses_is_told_with_the_right_code() -> None:
+    async with proxy(DialError("no", reason=DialReason.REFUSED)) as it:
+        it.channel.deliver(socks5_request(ANYWHERE))
+        await until(lambda: it.channel.ended == "close")
+        assert it.channel.written[2:4] == b"\x05\x05"
+
+
+async def test_what_is_no_socks_ends_the_client() -> None:
+    async with proxy() as it:
+        it.channel.deliver(b"\x16\x03\x01")
+        assert it.channel.ended == "close"
+        assert it.dialled == []
+
+
+async def test_a_client_that_says_nothing_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_proxy, "HANDSHAKE_TIMEOUT", 0.01)
+    async with proxy() as it:
+        await until(lambda: it.channel.ended == "abort")
+
+
+async def test_a_client_that_has_gone_meanwhile_costs_its_destination_a_reset() -> None:
+    with destination() as (address, accept):
+        async with proxy() as it:
+            it.may_dial.clear()
+            it.channel.deliver(socks5_request(address))
+            await until(lambda: it.dialled)
+            closed: list[bool] = []
+            it.end.on_closed = lambda: closed.append(True)
+            it.channel.lose()
+            assert closed == [True]
+            it.may_dial.set()
+            with await accept() as peer, pytest.raises(ConnectionResetError):
+                await peer.rest()
+
+
+async def test_a_connection_that_is_lost_resets_the_destination() -> None:
+    with destination() as (address, accept):
+        async with proxy() as it:
+            it.end.link_lost()  # too early to matter
+            it.channel.deliver(socks5_request(address))
+            with await accept() as peer:
+                await until(lambda: len(it.channel.written) == 12)
+                it.end.link_lost()
+                with pytest.raises(ConnectionResetError):
+                    await peer.rest()
+
+
+@pytest.mark.parametrize("early", [True, False])
+async def test_a_connection_that_is_full_stops_the_destination(early: bool) -> None:
+    with destination() as (address, accept):
+        async with proxy() as it:
+            if early:
+                it.end.link_paused()
+            it.channel.deliver(socks5_request(address))
+            with await accept() as peer:
+                await until(lambda: len(it.channel.written) == 12)
+                if not early:
+                    it.end.link_paused()
+                await peer.send(b"waits")
+                await turns()
+                assert len(it.channel.written) == 12
+                it.end.link_resumed()
+                await until(lambda: it.channel.written.endswith(b"waits"))
+
+
+async def test_a_channel_that_is_full_stops_the_destination() -> None:
+    with destination() as (address, accept):
+        async with proxy() as it:
+            it.end.pause_writing()  # during a handshake there is nothing to stop
+            it.end.resume_writing()
+            it.channel.deliver(socks5_request(address))
+            with await accept() as peer:
+                await until(lambda: len(it.channel.written) == 12)
+                it.end.pause_writing()
+                await peer.send(b"waits")
+                await turns()
+                assert len(it.channel.written) == 12
+                it.end.resume_writing()
+                await until(lambda: it.channel.written.endswith(b"waits"))

@@ -1,0 +1,60 @@
+"""Has the server listen, and says why it does not. What stands in the way of a socket is `ssh.remote_socket`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import asyncssh
+
+from tunnels.core.address import EVERY_INTERFACE, Address, TcpAddress
+from tunnels.errors import ListenError
+from tunnels.forwarding.channel import ChannelEnd, ListenRefused, Origin, RemoteListener
+
+#: Called for every client: gives the end that its channel is coupled to, or raises ChannelOpenError.
+Accept = Callable[[Origin], Awaitable[ChannelEnd]]
+
+
+async def listen(conn: asyncssh.SSHClientConnection, address: Address, accept: Accept) -> RemoteListener:
+    """Have the server listen. Raises what asyncssh raises: ChannelListenError for every sort of refusal."""
+    if not isinstance(address, TcpAddress):
+
+        def accept_unix() -> Any:
+            return accept(("", 0))
+
+        return _Listener(await conn.create_unix_server(accept_unix, address.path))
+
+    def accept_tcp(host: str, port: int) -> Any:
+        return accept((host, port))
+
+    # `create_server` takes an empty host for every interface, and nobody may get that without asking for it.
+    host = {None: "localhost", EVERY_INTERFACE: ""}.get(address.host, address.host)
+    assert host is not None
+    return _Listener(await conn.create_server(accept_tcp, host, address.port))
+
+
+class _Listener:
+    """A listening address on the server."""
+
+    def __init__(self, listener: asyncssh.SSHListener) -> None:
+        self._listener = listener
+
+    @property
+    def port(self) -> int:
+        return self._listener.get_port()
+
+    async def aclose(self) -> None:
+        self._listener.close()
+        await self._listener.wait_closed()
+
+
+def port_refused(address: TcpAddress) -> ListenError:
+    """The server says no to a port, and never why (RFC 4254 section 7.1)."""
+    if address.port != 0 and address.port < 1024:
+        hint = f"only root may listen on ports below 1024 there; try {address.port + 8000}"
+    else:
+        hint = (
+            "the port may be in use there, perhaps by our own last connection (ClientAliveInterval in sshd_config "
+            "shortens that), or sshd_config does not allow it: AllowTcpForwarding, PermitListen, GatewayPorts"
+        )
+    return ListenRefused(f"the server refused to listen on {address}", hint=hint)
