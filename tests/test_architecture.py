@@ -37,7 +37,11 @@ ROOMS: dict[str, tuple[set[str], str]] = {
     "desired_state": ({"paths"}, "what the daemon writes and spawn reads"),
     "control_socket": ({"errors", "paths"}, "both sides of the socket use it"),
     "client": ({"control_socket", "core", "errors", "paths"}, "loads fast: every command has it"),
-    "spawn": ({"client", "desired_state", "errors", "paths"}, "starts the daemon without being it"),
+    "service": ({"errors", "paths"}, "talks to systemd and launchd, and to nobody of ours"),
+    "spawn": (
+        {"client", "desired_state", "errors", "paths", "service"},
+        "starts the daemon without being it, through its service where there is one",
+    ),
     "forwarding": ({"core", "errors", "password_command", "tasks"}, "moves bytes, knows nothing of SSH"),
     "ssh": (
         {"core", "errors", "forwarding.channel", "tasks"},
@@ -53,8 +57,8 @@ ROOMS: dict[str, tuple[set[str], str]] = {
     ),
     "cli": (
         {
-            *("client", "control_socket", "core", "desired_state", "errors", "paths", "profiles", "spawn"),
-            "version",
+            *("client", "control_socket", "core", "desired_state", "errors", "paths", "profiles", "service"),
+            *("spawn", "version"),
         },
         "importing the engine costs every command 160 ms",
     ),
@@ -63,7 +67,7 @@ ROOMS: dict[str, tuple[set[str], str]] = {
 
 #: What the command line imports of the engine, inside the function that needs it and nowhere else.
 LAZY: dict[str, tuple[set[str], str]] = {
-    "cli.up": ({"daemon.app"}, "`up -f` is the engine in the foreground"),
+    "cli.up": ({"daemon.foreground"}, "`up -f` is the engine in the foreground"),
     "cli.demo": ({"daemon.app", "daemon.demo"}, "the demo runs the engine"),
     "cli.daemon": ({"daemon.app"}, "`daemon run` is the daemon"),
     "cli.check": ({"ssh.resolve"}, "shows what ssh_config makes of a profile"),
@@ -369,7 +373,8 @@ def test_importing_all_of_the_command_line_loads_no_engine() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["status", "work-db"], ["list"], ["up", "--help"], ["daemon", "--help"]]
+    "arguments",
+    [["status", "work-db"], ["list"], ["up", "--help"], ["daemon", "--help"], ["service", "--help"]],
 )
 def test_no_other_command_loads_the_engine_either(arguments: list[str]) -> None:
     profile_file()

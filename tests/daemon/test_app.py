@@ -13,14 +13,12 @@ from typing import Any
 import pytest
 
 from tests.daemon.served import REMOTE, connect_for_ever, profile_file
-from tunnels import desired_state, paths, profiles
+from tunnels import desired_state, paths
 from tunnels.client import Client
-from tunnels.core.profile import Profile
 from tunnels.core.status import Snapshot
 from tunnels.daemon import app
 from tunnels.desired_state import DesiredState
 from tunnels.errors import DaemonNotRunning
-from tunnels.supervisor.connector import Connection, OnLost
 from tunnels.supervisor.supervisor import Supervisor
 
 OTHER = """\
@@ -272,64 +270,3 @@ async def test_sighup_reloads_and_a_bad_file_changes_nothing() -> None:
         async with logged("1 stopped"):
             os.kill(os.getpid(), signal.SIGHUP)
         assert await daemon.names() == ["work-db"]
-
-
-# --- in the foreground ----------------------------------------------------------------------------
-
-
-@contextlib.asynccontextmanager
-async def foreground(config: Path, *names: str) -> AsyncIterator[None]:
-    file = profiles.load(config)
-    task = asyncio.get_running_loop().create_task(
-        app._foreground(config, [file.profiles[name] for name in names])
-    )
-    await asyncio.sleep(0)  # until it listens to signals
-    try:
-        yield
-    finally:
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert await task == 0
-
-
-async def test_in_the_foreground_only_the_named_tunnels_run_and_nothing_is_written_down(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    dialled = []
-    both = asyncio.Event()
-
-    async def connect(profile: Profile, on_lost: OnLost) -> Connection:
-        dialled.append(profile.name)
-        if len(dialled) == 2:
-            both.set()
-        return await connect_for_ever(profile, on_lost)
-
-    monkeypatch.setattr(app, "connect", connect)
-    config = profile_file(REMOTE + OTHER)
-    async with foreground(config, "work-db", "home"):
-        await both.wait()
-    assert sorted(dialled) == ["home", "work-db"]
-    assert not paths.state_file().exists()
-    assert not paths.socket_path().exists()
-
-
-async def test_in_the_foreground_sighup_reloads_what_runs_and_starts_nothing_else(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    dialled: asyncio.Queue[Profile] = asyncio.Queue()
-
-    async def connect(profile: Profile, on_lost: OnLost) -> Connection:
-        dialled.put_nowait(profile)
-        return await connect_for_ever(profile, on_lost)
-
-    monkeypatch.setattr(app, "connect", connect)
-    config = profile_file(REMOTE)
-    async with foreground(config, "work-db"):
-        assert (await dialled.get()).host == "bastion"
-        profile_file(REMOTE + "hosst = 1\n")
-        async with logged("not reloaded"):
-            os.kill(os.getpid(), signal.SIGHUP)
-        profile_file(REMOTE.replace("bastion", "gateway"))
-        os.kill(os.getpid(), signal.SIGHUP)
-        again = await dialled.get()
-        assert (again.name, again.host) == ("work-db", "gateway")
-    assert dialled.empty()

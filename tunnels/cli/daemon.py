@@ -48,8 +48,7 @@ def stop(as_json: JsonOption = False) -> int:
 
     Example: tunnels daemon stop
     """
-    names = _ask_to_end()
-    _wait_until_gone()
+    names = end()
     if as_json:
         output.print_json({"version": JSON_VERSION, "tunnels": list(names)})
         return 0
@@ -82,6 +81,16 @@ def status(as_json: JsonOption = False) -> int:
     if daemon.config_error is not None:
         output.note(f"the profile file has a problem:\n{daemon.config_error}")
     return 0
+
+
+def end() -> list[str]:
+    """End the daemon and wait until it has. Returns the tunnels that come back with the next one.
+
+    Raises DaemonNotRunning.
+    """
+    names = _ask_to_end()
+    _wait_until_gone()
+    return names
 
 
 def _ask_to_end() -> list[str]:

@@ -1,4 +1,4 @@
-"""The daemon from start to end, and the same engine in the foreground."""
+"""The daemon from start to end."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from tunnels import __version__, control_socket, desired_state, paths
-from tunnels.core.profile import Profile
 from tunnels.core.status import Json
 from tunnels.daemon import logs
 from tunnels.daemon.config import Config
 from tunnels.daemon.control import ControlServer
 from tunnels.daemon.handlers import Handlers
+from tunnels.daemon.notify import Notifier, status_line
 from tunnels.desired_state import DesiredState
 from tunnels.errors import ControlError, ProfileError, TunnelsError
 from tunnels.ssh.connection import connect
@@ -96,21 +96,28 @@ async def _daemon(config_path: Path, ready: Callable[[str], None]) -> int:
     if desired.running:
         _log.warning("the last daemon did not end on purpose")
     scope = TaskScope("daemon")
-    _on_signals(stop, lambda: scope.spawn(_reload(handlers.reload), name="reload"))
+    notifier = Notifier.from_environment()
+    on_signals(stop, lambda: scope.spawn(reload_or_say(handlers.reload, notifier), name="reload"))
     try:
         await handlers.take_up(names)
         save(supervisor.names)
         await server.start()
         gc.freeze()  # what start-up made lives for ever: the collector need not look at it again
         ready("ready")
+        notifier.ready(status_line(supervisor.statuses()))
+        scope.spawn(
+            notifier.follow(supervisor.bus, lambda: status_line(supervisor.statuses())), name="notify"
+        )
         await stop.wait()
         _log.info("daemon stops")
     finally:
         running = False  # said first: nobody is to bring back what is just ending
+        notifier.stopping()
         save(supervisor.names)
         await server.aclose()
         await supervisor_close(supervisor)
         await scope.aclose()
+        notifier.close()
         paths.socket_path().unlink(missing_ok=True)
     return 0
 
@@ -124,49 +131,21 @@ async def supervisor_close(supervisor: Supervisor) -> None:
         _log.error("some tunnels did not stop in time")
 
 
-async def _reload(reload: Callable[[], Awaitable[Json]]) -> None:
-    try:
-        await reload()
-    except ProfileError as error:
-        _log.error("not reloaded: %s", error.message)
+async def reload_or_say(reload: Callable[[], Awaitable[Json]], notifier: Notifier) -> None:
+    """Apply the changed file, as SIGHUP asks for it; a bad one is said in the log, and changes nothing."""
+    with notifier.reloading():
+        try:
+            await reload()
+        except ProfileError as error:
+            _log.error("not reloaded: %s", error.message)
 
 
-def _on_signals(stop: asyncio.Event, reload: Callable[[], object]) -> None:
+def on_signals(stop: asyncio.Event, reload: Callable[[], object]) -> None:
+    """SIGTERM and SIGINT end it, SIGHUP reloads."""
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_signal_handler(signal.SIGINT, stop.set)
     loop.add_signal_handler(signal.SIGHUP, reload)
-
-
-def run_foreground(config: Path, profiles: list[Profile]) -> int:
-    """``tunnels up -f``: keep these tunnels up until a signal, without a daemon. Returns the exit code."""
-    handler = logs.to_stderr()
-    try:
-        return run_loop(_foreground(config, profiles))
-    finally:
-        handler.close()
-
-
-async def _foreground(config_path: Path, profiles: list[Profile]) -> int:
-    stop = asyncio.Event()
-    names = {profile.name for profile in profiles}
-    supervisor = Supervisor(connect, random=random.random, wall_clock=time.time, on_desired=lambda _: None)
-    config = Config(config_path)
-
-    async def reload() -> Json:
-        file = config.load()
-        await supervisor.reload({name: file.profiles[name] for name in names if name in file.profiles})
-        return {}
-
-    scope = TaskScope("foreground")
-    try:
-        _on_signals(stop, lambda: scope.spawn(_reload(reload), name="reload"))
-        await asyncio.gather(*(supervisor.up(profile) for profile in profiles))
-        await stop.wait()
-    finally:
-        await supervisor_close(supervisor)
-        await scope.aclose()
-    return 0
 
 
 def ready_on(fd: int | None) -> Callable[[str], None]:
