@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.daemon.served import REMOTE, connect_for_ever, profile_file
+from tests.daemon.test_notify import Systemd
 from tunnels import desired_state, paths
 from tunnels.client import Client
 from tunnels.core.status import Snapshot
@@ -270,3 +271,26 @@ async def test_sighup_reloads_and_a_bad_file_changes_nothing() -> None:
         async with logged("1 stopped"):
             os.kill(os.getpid(), signal.SIGHUP)
         assert await daemon.names() == ["work-db"]
+
+
+# --- under systemd --------------------------------------------------------------------------------
+
+
+async def test_systemd_is_told_from_the_start_to_the_end(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    systemd = Systemd(str(home / "notify"))
+    monkeypatch.setenv("NOTIFY_SOCKET", systemd.address)
+    monkeypatch.setenv("WATCHDOG_USEC", "60000000")
+    profile_file(REMOTE)
+    with systemd.socket:
+        async with running() as daemon:
+            assert daemon.said == ["ready"]
+            assert not {"NOTIFY_SOCKET", "WATCHDOG_USEC"} & set(os.environ)
+            assert await systemd.hears() == "READY=1\nSTATUS=no tunnels"
+            assert await systemd.hears() == "STATUS=no tunnels\nWATCHDOG=1"
+            await daemon.up("work-db")
+            assert await systemd.hears() == "STATUS=0 of 1 tunnels up"
+            async with logged("reloaded"):
+                os.kill(os.getpid(), signal.SIGHUP)
+            assert (await systemd.hears()).startswith("RELOADING=1")
+            assert await systemd.hears() == "READY=1"
+        assert systemd.heard()[0] == "STOPPING=1\nSTATUS=stopping"

@@ -65,8 +65,8 @@ def install(
         output.out().print(f"wrote {manager.file}", markup=False, soft_wrap=True)
     _start(manager, was, before, text, path, own=account is None)
     state = manager.state(now=time.time(), monotonic=time.monotonic())
-    said = f": {printable(state.status)}" if state.status else ""
-    output.out().print(f"the service runs{said}", markup=False)
+    pid = f", pid {state.pid}" if state.pid else ""
+    output.out().print(f"the service runs{pid}", markup=False)
     _explain(manager, state, account)
     return 0
 
@@ -179,7 +179,7 @@ def _show(state: State) -> None:
     since = f" for {render.duration(max(0.0, time.time() - state.since))}" if state.since is not None else ""
     pid = f", pid {state.pid}" if state.pid else ""
     out.print(f"{printable(state.state)}{since}{pid}", markup=False)
-    if state.status:
+    if state.status and state.active:  # of one that has ended it is the last thing that was said
         out.print(printable(state.status), markup=False)
     if state.restarts:
         out.print(f"started again {render.plural(state.restarts, 'time')} after it had failed", markup=False)

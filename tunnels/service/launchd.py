@@ -70,7 +70,9 @@ class Launchd(Manager):
         return self._run(("launchctl", "print", self._target))
 
     def _learn(self) -> None:
-        self._log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # launchd makes the file, not its folder
+        self._log.parent.mkdir(
+            mode=0o700, parents=True, exist_ok=True
+        )  # launchd makes the file, not its folder
         self._must("enable", self._target)
 
     def _forget(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -96,16 +97,14 @@ class Manager(abc.ABC):
         return before
 
     def put_back(self, before: str | None) -> None:
-        """Undo `put`, as far as it goes."""
-        try:
-            if before is None:
-                self._forget()
-                self._remove()
-            else:
-                self._write(before)
-            self._learn_removal()
-        except ServiceError:
-            pass  # what went wrong first is what is said
+        """Undo `put`, as far as it goes: what went wrong first is what is said."""
+        if before is None:
+            steps = [self._forget, self._remove, self._learn_removal]
+        else:
+            steps = [lambda: self._write(before), self._learn_removal]
+        for step in steps:
+            with contextlib.suppress(ServiceError):
+                step()
 
     def uninstall(self) -> bool:
         """End the service and remove its file. Returns whether there was one. Raises ServiceError."""
