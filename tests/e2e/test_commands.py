@@ -13,6 +13,7 @@ from tests.e2e.bed import traffic
 from tests.e2e.bed.ports import free_port, in_use
 from tests.e2e.bed.product import (
     NO_SUCH_PROFILE,
+    NOT_AS_ASKED,
     NOT_RUNNING,
     OK,
     USAGE,

@@ -155,8 +155,8 @@ class Foreground:
     def _give_up(self, tunnels: Sequence[TunnelStatus], code: int) -> None:
         for tunnel in tunnels:
             hint = tunnel.error.hint if tunnel.error is not None else None
-            if tunnel.state is TunnelState.NEEDS_INPUT:
-                hint = hint or f"run `tunnels up {tunnel.name}` on a terminal once"
+            if tunnel.state is TunnelState.NEEDS_INPUT:  # the person who reads this is the one to answer
+                hint = f"answer it once on a terminal: `tunnels up {tunnel.name}`"
             if hint:
                 _log.error("what to do: %s", hint, extra={"tunnel": tunnel.name})
         _log.error("nothing is left that can come up by itself")
