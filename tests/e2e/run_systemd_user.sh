@@ -201,6 +201,20 @@ test "$(shows ActiveState)" = active
 test "$(tunnels daemon status | sed -n 's/.*pid \([0-9]*\),.*/\1/p')" = "$(shows MainPID)"
 echo "   the daemon is the service's"
 
+say "another daemon is in the way: the service waits for it to end, and takes its place"
+service stop tunnels.service
+ours "$PYTHON" -m tunnels daemon run 2> /dev/null &
+other=$!
+until_ok 10 "a daemon that is no service" tunnels daemon status
+service start --no-block tunnels.service
+waits() { shows StatusText | grep -q "waits until another daemon has ended"; }
+until_ok 10 "the service waits" waits
+sleep 2
+echo "   restarts meanwhile: $(shows NRestarts)"
+kill "$(tunnels daemon status | sed -n 's/.*pid \([0-9]*\),.*/\1/p')"
+wait "$other" || true
+until_ok 10 "1 of 1 tunnels up" status_is "1 of 1 tunnels up"
+
 say "up -f as a unit of its own: notify, and the ready file"
 tunnels down work
 ours systemd-run --user --quiet --unit=front --property=Type=notify --property=NotifyAccess=main \

@@ -74,17 +74,26 @@ def test_two_users_of_one_machine_have_two_services() -> None:
     assert here.system_manager(Account("me", 1000)).file.name == "tunnels-me.service"
 
 
-def test_a_service_of_the_system_runs_as_who_used_sudo_or_was_named() -> None:
+def test_a_service_of_the_system_runs_as_who_used_sudo_or_was_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert here.account_of(None, {"SUDO_USER": "nobody"}) == Account("nobody", pwd.getpwnam("nobody").pw_uid)
     assert here.account_of("nobody", {"SUDO_USER": "root"}).name == "nobody"
     assert here.account_of("root", {}).uid == 0
 
 
 @pytest.mark.parametrize("environment", [{}, {"SUDO_USER": "root"}, {"SUDO_USER": ""}])
-def test_a_service_of_the_system_runs_as_root_only_when_that_is_said(environment: dict[str, str]) -> None:
+def test_a_service_of_the_system_runs_as_root_only_when_that_is_said(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     with pytest.raises(UsageError, match="whose tunnels") as caught:
         here.account_of(None, environment)
     assert "--user NAME" in (caught.value.hint or "")
+
+
+def test_who_is_not_root_yet_means_a_service_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: pwd.getpwnam("nobody").pw_uid)
+    assert here.account_of(None, {}).name == "nobody"
 
 
 def test_a_user_that_does_not_exist_is_said() -> None:

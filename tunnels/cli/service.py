@@ -17,7 +17,7 @@ from tunnels.cli.options import ConfigOption, JsonOption
 from tunnels.cli.run import chosen_config, config_path, verb
 from tunnels.core.logline import printable
 from tunnels.core.status import JSON_VERSION, Json, format_time
-from tunnels.errors import DaemonNotRunning, TunnelsError, UsageError
+from tunnels.errors import DaemonNotRunning, ServiceError, TunnelsError, UsageError
 from tunnels.service import here
 from tunnels.service.files import Account
 from tunnels.service.manager import Manager, State
@@ -136,10 +136,13 @@ def _start(manager: Manager, was: State, before: str | None, text: str, config: 
         if own:  # another user's commands start no daemon of ours
             ended = _end_daemon()
         manager.start()
-    except TunnelsError:
+    except TunnelsError as error:
         manager.put_back(before)
         if ended:
             spawn.start_detached(config).close()
+        if not own and isinstance(error, ServiceError):
+            hint = "does a daemon of that user run already? `tunnels daemon stop` as that user ends it"
+            raise ServiceError(error.message, hint=hint) from error
         raise
 
 

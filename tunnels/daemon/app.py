@@ -34,6 +34,9 @@ _log = logging.getLogger("tunnels")
 #: Open files that the engine asks for; systemd's own default for services is half a million (524,288).
 MAX_FILES = 65_536
 
+#: Seconds between two looks whether the daemon that is in the way of a service has ended.
+LOCK_POLL = 1.0
+
 
 def _raise_file_limit() -> None:
     """Allow as many files as the system lets us: each client is one, and 1,024 are soon used up."""
@@ -60,7 +63,7 @@ def run_daemon(config: Path, *, ready: Callable[[str], None]) -> int:
     """Be the daemon. ``ready`` is told ``ready`` or ``busy``, once. Returns the exit code."""
     os.umask(0o077)
     lock = control_socket.Lock(paths.lock_file())
-    if not lock.acquire():
+    if not (lock.acquire() or _wait_for(lock)):
         ready("busy")
         raise ControlError("another daemon is running", hint="`tunnels daemon status` shows it")
     handler = logs.to_file(paths.log_file())
@@ -72,6 +75,18 @@ def run_daemon(config: Path, *, ready: Callable[[str], None]) -> int:
     finally:
         handler.close()
         lock.release()
+
+
+def _wait_for(lock: control_socket.Lock) -> bool:
+    """Under systemd, wait until another daemon has ended: ending with an error would be a start every second."""
+    notifier = Notifier.from_environment(dict(os.environ))  # a copy: it is asked for again when we are ready
+    if not notifier.is_heard:
+        return False
+    notifier.status(f"waits until another daemon has ended, pid {lock.holder or 'unknown'}")
+    notifier.close()
+    while not lock.acquire():
+        time.sleep(LOCK_POLL)
+    return True
 
 
 async def _daemon(config_path: Path, ready: Callable[[str], None]) -> int:

@@ -46,20 +46,26 @@ def system_manager(account: Account, runner: Runner = run) -> Manager:
 
 
 def account_of(name: str | None, environment: Mapping[str, str]) -> Account:
-    """Whose daemon a service of the system is: who was named, else who has used sudo. Raises UsageError."""
-    name = name or environment.get("SUDO_USER")
-    if not name or (name == "root" and name == environment.get("SUDO_USER")):
+    """Whose daemon a service of the system is: who was named, else who has used sudo or is about to.
+
+    Raises UsageError.
+    """
+    if name is None:
+        me = os.geteuid()
+        found = environment.get("SUDO_USER") if me == 0 else _name_of(me)
+        name = None if found == "root" else found
+    if not name:
         raise UsageError(
             "whose tunnels are these? A service of the system runs as one user",
             hint="--user NAME; root too has to be named",
         )
     try:
-        found = pwd.getpwnam(name)
+        uid = pwd.getpwnam(name).pw_uid
     except KeyError as exc:
         raise UsageError(f"there is no user {name}") from exc
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
         raise UsageError(f"{name} cannot stand in the name of a unit")
-    return Account(name, found.pw_uid)
+    return Account(name, uid)
 
 
 def config_of(account: Account) -> Path:
