@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check lint types sshd test-compose bench clean
+.PHONY: demo test check lint types sshd test-compose test-systemd bench clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
@@ -35,6 +35,10 @@ sshd:
 # The same end-to-end tests against the servers of docker-compose.test.yml.
 test-compose: $(STAMP)
 	PYTHON=$(BIN)/python tests/e2e/run_compose.sh
+
+# The service under a real `systemd --user`, in namespaces of its own. Needs root, and no systemd as process 1.
+test-systemd: $(STAMP) sshd
+	PYTHON=$(BIN)/python tests/e2e/run_systemd_user.sh
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

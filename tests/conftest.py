@@ -182,6 +182,8 @@ def home(_homes: Path) -> Iterator[Path]:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
     report: pytest.TestReport = yield
+    # A process of pytest-xdist tells the others in UTF-8, and a log may have a file name in it that is none.
+    report.sections = [(name, text.encode("utf-8", "replace").decode()) for name, text in report.sections]
     if report.skipped and not hasattr(report, "wasxfail"):
         item.config.stash[_SKIPPED].append((report.nodeid, _reason(report)))
     return report

@@ -43,9 +43,10 @@ ROOMS: dict[str, tuple[set[str], str]] = {
         {"client", "control_socket", "desired_state", "errors", "paths"},
         "ends the daemon from outside",
     ),
+    "service": ({"errors", "paths"}, "talks to systemd and launchd, and to nobody of ours"),
     "spawn": (
-        {"client", "desired_state", "ending", "errors", "paths", "version"},
-        "starts the daemon without being it",
+        {"client", "desired_state", "ending", "errors", "paths", "service", "version"},
+        "starts the daemon without being it, through its service where there is one",
     ),
     "forwarding": ({"core", "errors", "password_command", "tasks"}, "moves bytes, knows nothing of SSH"),
     "ssh": (
@@ -65,7 +66,7 @@ ROOMS: dict[str, tuple[set[str], str]] = {
     ),
     "cli": (
         {
-            *("client", "core", "ending", "errors", "history_file", "paths", "profiles", "spawn"),
+            *("client", "core", "ending", "errors", "history_file", "paths", "profiles", "service", "spawn"),
             "version",
         },
         "importing the engine costs every command 160 ms",
@@ -75,7 +76,7 @@ ROOMS: dict[str, tuple[set[str], str]] = {
 
 #: What the command line imports of the engine, inside the function that needs it and nowhere else.
 LAZY: dict[str, tuple[set[str], str]] = {
-    "cli.up": ({"daemon.app"}, "`up -f` is the engine in the foreground"),
+    "cli.up": ({"daemon.foreground"}, "`up -f` is the engine in the foreground"),
     "cli.demo": ({"daemon.app", "daemon.demo"}, "the demo runs the engine"),
     "cli.daemon": ({"daemon.app"}, "`daemon run` is the daemon"),
     "cli.check": ({"ssh.resolve"}, "shows what ssh_config makes of a profile"),
@@ -381,7 +382,8 @@ def test_importing_all_of_the_command_line_loads_no_engine() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["status", "work-db"], ["list"], ["up", "--help"], ["daemon", "--help"]]
+    "arguments",
+    [["status", "work-db"], ["list"], ["up", "--help"], ["daemon", "--help"], ["service", "--help"]],
 )
 def test_no_other_command_loads_the_engine_either(arguments: list[str]) -> None:
     profile_file()

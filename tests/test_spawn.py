@@ -15,7 +15,8 @@ import pytest
 from tests.daemon.served import daemon_thread
 from tunnels import desired_state, paths, spawn
 from tunnels.desired_state import DesiredState
-from tunnels.errors import DaemonNotRunning, DaemonStartFailed, TunnelsError
+from tunnels.errors import DaemonNotRunning, DaemonStartFailed, ServiceError, TunnelsError
+from tunnels.service import here
 
 CONFIG = Path("/etc/profiles.toml")
 
@@ -269,3 +270,81 @@ def test_a_daemon_that_should_not_run_is_not_started_by_asking_for_it(
     with pytest.raises(DaemonNotRunning):
         spawn.find_daemon()
     assert births.commands == []
+
+
+# --- where it is a service ------------------------------------------------------------------------
+
+
+class FakeService:
+    """The service of this user, whose daemon is ready when it has been started."""
+
+    def __init__(self, births: Births) -> None:
+        self.births = births
+        self.starts = 0
+        self.error: TunnelsError | None = None
+
+    def start(self) -> None:
+        self.starts += 1
+        if self.error is not None:
+            raise self.error
+        self.births.held.enter_context(daemon_thread())
+
+
+@pytest.fixture
+def service(births: Births, monkeypatch: pytest.MonkeyPatch) -> FakeService:
+    """Have the service installed."""
+    paths.service_file().parent.mkdir(parents=True)
+    paths.service_file().touch()
+    service = FakeService(births)
+    monkeypatch.setattr(here, "installed", lambda _: service)
+    return service
+
+
+def test_a_daemon_that_is_a_service_is_started_by_it_and_by_nobody_else(
+    births: Births, service: FakeService
+) -> None:
+    with spawn.ensure_daemon(CONFIG) as client:
+        assert client.status().tunnels == ()
+    assert service.starts == 1
+    assert births.commands == []
+
+
+def test_a_service_that_does_not_start_is_said_and_the_daemon_is_started_without_it(
+    births: Births, service: FakeService, capsys: pytest.CaptureFixture[str]
+) -> None:
+    service.error = ServiceError("systemd does not answer")
+    births.life = births.become_ready
+    with spawn.ensure_daemon(CONFIG) as client:
+        assert client.status().tunnels == ()
+    assert len(births.commands) == 1
+    assert "systemd does not answer" in capsys.readouterr().err
+
+
+def test_the_service_of_other_folders_is_not_started(
+    births: Births, service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(here, "installed", lambda _: None)
+    births.life = births.become_ready
+    spawn.start_daemon(CONFIG).close()
+    assert service.starts == 0
+    assert len(births.commands) == 1
+
+
+def test_without_a_service_nothing_more_than_a_look_is_spent_on_it() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys, tunnels.spawn; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "tunnels.service" not in done.stdout.split()
+
+
+def test_the_daemon_does_not_speak_to_the_systemd_of_the_command_that_starts_it(
+    births: Births, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", "/run/notify")
+    monkeypatch.setenv("WATCHDOG_USEC", "1000000")
+    births.life = births.become_ready
+    spawn.start_daemon(CONFIG).close()
+    assert not {"NOTIFY_SOCKET", "WATCHDOG_USEC"} & set(births.options[0]["env"])

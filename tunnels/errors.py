@@ -27,6 +27,7 @@
     │   ├── DaemonStartFailed   with where its log is                         exit 1
     │   ├── VersionMismatch     two versions that do not understand each other exit 3
     │   └── ProtocolViolation   a frame that makes no sense                   exit 1
+    ├── ServiceError            systemd or launchd could not do it            exit 1
     └── InternalError           our bug; the traceback is in the log          exit 1
 
 ``retryable`` answers one question: is it sensible that the supervisor tries again without a person?
@@ -264,6 +265,12 @@ class ProtocolViolation(ControlError):
     """The other side sent a frame that makes no sense or is too large."""
 
     code = "protocol-violation"
+
+
+class ServiceError(TunnelsError):
+    """The daemon could not be made a service, or its service manager does not do what it was asked."""
+
+    code = "service-failed"
 
 
 class InternalError(TunnelsError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 import warnings
 from functools import cache
 from pathlib import Path
@@ -96,6 +97,14 @@ def log_file() -> Path:
 def startup_log() -> Path:
     """What a daemon printed before it had a log, or when it crashed."""
     return log_dir() / "startup.log"
+
+
+def service_file() -> Path:
+    """The user's unit for systemd, or on macOS the agent for launchd; there where it has been installed."""
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "LaunchAgents" / "tunnels.daemon.plist"
+    named = os.environ.get("XDG_CONFIG_HOME")
+    return Path(named or Path.home() / ".config").absolute() / "systemd" / "user" / "tunnels.service"
 
 
 def make_private(folder: Path) -> Path:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tunnels import __version__, desired_state, ending, paths
 from tunnels.client import Client
-from tunnels.errors import DaemonNotRunning, DaemonStartFailed, VersionMismatch
+from tunnels.errors import DaemonNotRunning, DaemonStartFailed, TunnelsError, VersionMismatch
 
 #: Seconds for a daemon to say that it listens: importing asyncssh takes 0.2 s, on a small board 3 s.
 START_TIMEOUT = 20.0
@@ -72,7 +72,35 @@ def _numbers(version: str) -> list[int]:
 
 
 def start_daemon(config: Path) -> Client:
-    """Start the daemon and connect to it. Two commands that do this at once end up with one daemon."""
+    """Start the daemon and connect to it. Two commands that do this at once end up with one daemon.
+
+    Where it is installed as a service, that starts it, so that it has one owner.
+    """
+    if paths.service_file().exists() and (client := _through_the_service()) is not None:
+        return client
+    return start_detached(config)
+
+
+def _through_the_service() -> Client | None:
+    """Have systemd or launchd start the daemon; None where that is not the one we need, or does not work."""
+    from tunnels.service import here  # noqa: PLC0415 - only where one is installed
+
+    try:
+        service = here.installed(os.environ)
+        if service is None:
+            return None
+        service.start()
+        return _wait_for_other(time.monotonic() + START_TIMEOUT)
+    except TunnelsError as error:
+        print(  # noqa: T201 - worth knowing, and the command goes on
+            f"note: the service does not start ({error.message}); the daemon is started without it",
+            file=sys.stderr,
+        )
+        return None
+
+
+def start_detached(config: Path) -> Client:
+    """Start the daemon as a process of nobody, and connect to it. Raises DaemonStartFailed."""
     deadline = time.monotonic() + START_TIMEOUT
     log = paths.startup_log()
     paths.make_private(log.parent)
@@ -118,6 +146,8 @@ def start_daemon(config: Path) -> Client:
 def _environment() -> dict[str, str]:
     """Our own, with folders that mean the same where the daemon runs, which is not here."""
     environment = dict(os.environ)
+    for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):  # of the service that runs this command
+        environment.pop(name, None)
     for name in ("TUNNELS_RUNTIME_DIR", "TUNNELS_STATE_DIR"):
         if environment.get(name):
             environment[name] = str(Path(environment[name]).absolute())

@@ -15,7 +15,7 @@ from tunnels.cli import up as verb
 from tunnels.core.profile import Profile
 from tunnels.core.state import ForwardState, TunnelState
 from tunnels.core.status import Snapshot
-from tunnels.daemon import app as engine
+from tunnels.daemon import foreground as engine
 from tunnels.errors import ControlError, DaemonStartFailed, ErrorInfo, UsageError
 
 
@@ -264,14 +264,24 @@ def test_in_the_foreground_there_is_no_daemon_and_its_exit_code_is_that_of_the_e
 ) -> None:
     seen = []
 
-    def run_foreground(config: Path, profiles: list[Profile]) -> int:
-        seen.append((config, [profile.name for profile in profiles]))
+    def run_foreground(config: Path, profiles: list[Profile], ready_file: Path | None) -> int:
+        seen.append((config, [profile.name for profile in profiles], ready_file))
         return 7
 
     monkeypatch.setattr(engine, "run_foreground", run_foreground)
     monkeypatch.setattr(spawn, "ensure_daemon", None)
     assert tunnels("up", "-f", "work-*").code == 7
-    assert seen == [(paths.config_file(), ["work-db", "work-web"])]
+    assert tunnels("up", "-f", "home", "--ready-file", "/run/ready").code == 7
+    assert seen == [
+        (paths.config_file(), ["work-db", "work-web"], None),
+        (paths.config_file(), ["home"], Path("/run/ready")),
+    ]
+
+
+def test_a_ready_file_without_the_foreground_is_a_mistake() -> None:
+    result = tunnels("up", "home", "--ready-file", "/run/ready")
+    assert result.code == 2
+    assert "tunnels status" in result.words
 
 
 def test_with_the_real_client_and_control_server() -> None:

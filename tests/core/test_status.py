@@ -249,6 +249,7 @@ TUNNELS = st.builds(
     cipher=st.none() | TEXT,
     forwards=st.lists(FORWARDS, max_size=2).map(tuple),
     question=st.none() | st.builds(Question, TEXT, TEXT, TEXT, TEXT, st.booleans()),
+    offline=st.booleans(),
 )
 DAEMONS = st.builds(DaemonStatus, COUNTS, TEXT, SECONDS, TEXT, st.none() | TEXT)
 SNAPSHOTS = st.builds(Snapshot, st.none() | DAEMONS, st.lists(TUNNELS, max_size=2).map(tuple))

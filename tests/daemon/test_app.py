@@ -13,15 +13,13 @@ from typing import Any
 import pytest
 
 from tests.daemon.served import REMOTE, connect_for_ever, profile_file
-from tunnels import desired_state, paths, profiles
+from tests.daemon.test_notify import Systemd
+from tunnels import desired_state, paths
 from tunnels.client import Client
-from tunnels.core.profile import Profile
 from tunnels.core.status import Snapshot
-from tunnels.daemon import app
+from tunnels.daemon import app, engine
 from tunnels.desired_state import DesiredState
 from tunnels.errors import DaemonNotRunning
-from tunnels.supervisor.connector import Connection, OnFound, OnLost
-from tunnels.supervisor.supervisor import Supervisor
 
 OTHER = """\
 [profiles.other]
@@ -33,7 +31,7 @@ autostart = true
 
 @pytest.fixture(autouse=True)
 def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app, "connect", connect_for_ever)
+    monkeypatch.setattr(engine, "connect", connect_for_ever)
     monkeypatch.setattr(gc, "freeze", lambda: None)  # for the life of a process, not of a test
 
 
@@ -118,13 +116,13 @@ async def test_what_should_be_up_is_on_the_disk_while_it_runs_and_when_it_has_en
 
 async def test_a_daemon_that_is_about_to_end_is_not_brought_back(monkeypatch: pytest.MonkeyPatch) -> None:
     profile_file(REMOTE)
-    close, seen = app.supervisor_close, list[DesiredState]()
+    close, seen = engine.Engine.aclose, list[DesiredState]()
 
-    async def look(supervisor: Supervisor) -> None:
+    async def look(self: engine.Engine) -> None:
         seen.append(desired())
-        await close(supervisor)
+        await close(self)
 
-    monkeypatch.setattr(app, "supervisor_close", look)
+    monkeypatch.setattr(engine.Engine, "aclose", look)
     async with running() as daemon:
         await daemon.up("home")
     assert [(state.running, state.tunnels) for state in seen] == [(False, ("home",))]
@@ -212,15 +210,6 @@ async def test_a_disk_that_is_full_is_said_in_the_log_and_nothing_else_suffers(
     assert "No space left" in caplog.text
 
 
-async def test_tunnels_that_do_not_stop_do_not_keep_the_daemon(caplog: pytest.LogCaptureFixture) -> None:
-    class Stuck:
-        async def aclose(self) -> None:
-            raise TimeoutError
-
-    await app.supervisor_close(Stuck())  # type: ignore[arg-type]  # all it looks at
-    assert "did not stop in time" in caplog.text
-
-
 # --- signals --------------------------------------------------------------------------------------
 
 
@@ -274,62 +263,24 @@ async def test_sighup_reloads_and_a_bad_file_changes_nothing() -> None:
         assert await daemon.names() == ["work-db"]
 
 
-# --- in the foreground ----------------------------------------------------------------------------
+# --- under systemd --------------------------------------------------------------------------------
 
 
-@contextlib.asynccontextmanager
-async def foreground(config: Path, *names: str) -> AsyncIterator[None]:
-    file = profiles.load(config)
-    task = asyncio.get_running_loop().create_task(
-        app._foreground(config, [file.profiles[name] for name in names])
-    )
-    await asyncio.sleep(0)  # until it listens to signals
-    try:
-        yield
-    finally:
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert await task == 0
-
-
-async def test_in_the_foreground_only_the_named_tunnels_run_and_nothing_is_written_down(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    dialled = []
-    both = asyncio.Event()
-
-    async def connect(profile: Profile, on_lost: OnLost, on_found: OnFound) -> Connection:
-        dialled.append(profile.name)
-        if len(dialled) == 2:
-            both.set()
-        return await connect_for_ever(profile, on_lost, on_found)
-
-    monkeypatch.setattr(app, "connect", connect)
-    config = profile_file(REMOTE + OTHER)
-    async with foreground(config, "work-db", "home"):
-        await both.wait()
-    assert sorted(dialled) == ["home", "work-db"]
-    assert not paths.state_file().exists()
-    assert not paths.socket_path().exists()
-
-
-async def test_in_the_foreground_sighup_reloads_what_runs_and_starts_nothing_else(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    dialled: asyncio.Queue[Profile] = asyncio.Queue()
-
-    async def connect(profile: Profile, on_lost: OnLost, on_found: OnFound) -> Connection:
-        dialled.put_nowait(profile)
-        return await connect_for_ever(profile, on_lost, on_found)
-
-    monkeypatch.setattr(app, "connect", connect)
-    config = profile_file(REMOTE)
-    async with foreground(config, "work-db"):
-        assert (await dialled.get()).host == "bastion"
-        profile_file(REMOTE + "hosst = 1\n")
-        async with logged("not reloaded"):
-            os.kill(os.getpid(), signal.SIGHUP)
-        profile_file(REMOTE.replace("bastion", "gateway"))
-        os.kill(os.getpid(), signal.SIGHUP)
-        again = await dialled.get()
-        assert (again.name, again.host) == ("work-db", "gateway")
-    assert dialled.empty()
+async def test_systemd_is_told_from_the_start_to_the_end(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    systemd = Systemd(str(home / "notify"))
+    monkeypatch.setenv("NOTIFY_SOCKET", systemd.address)
+    monkeypatch.setenv("WATCHDOG_USEC", "60000000")
+    profile_file(REMOTE)
+    with systemd.socket:
+        async with running() as daemon:
+            assert daemon.said == ["ready"]
+            assert not {"NOTIFY_SOCKET", "WATCHDOG_USEC"} & set(os.environ)
+            assert await systemd.hears() == "READY=1\nSTATUS=no tunnels"
+            assert await systemd.hears() == "STATUS=no tunnels\nWATCHDOG=1"
+            await daemon.up("work-db")
+            assert await systemd.hears() == "STATUS=0 of 1 tunnels up"
+            async with logged("reloaded"):
+                os.kill(os.getpid(), signal.SIGHUP)
+            assert (await systemd.hears()).startswith("RELOADING=1")
+            assert await systemd.hears() == "READY=1"
+        assert systemd.heard()[0] == "STOPPING=1\nSTATUS=stopping"

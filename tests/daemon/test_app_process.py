@@ -8,19 +8,22 @@ import os
 import resource
 import signal
 import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.daemon.served import REMOTE, connect_for_ever, profile_file
+from tests.daemon.test_notify import Systemd
 from tunnels import control_socket, paths
-from tunnels.daemon import app
+from tunnels.daemon import app, engine
 from tunnels.errors import ControlError
 
 
 @pytest.fixture(autouse=True)
 def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app, "connect", connect_for_ever)
+    monkeypatch.setattr(engine, "connect", connect_for_ever)
     monkeypatch.setattr(resource, "setrlimit", lambda *_: None)
     monkeypatch.setattr(gc, "freeze", lambda: None)  # for the life of a process, not of a test
 
@@ -58,6 +61,35 @@ def test_a_second_daemon_says_busy_and_leaves_the_first_alone() -> None:
     finally:
         lock.release()
     assert said == ["busy"]
+
+
+@pytest.mark.usefixtures("_logging_as_before")
+def test_a_second_daemon_that_is_a_service_waits_for_the_first_to_end(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile_file(REMOTE)
+    systemd = Systemd(str(home / "notify"))
+    monkeypatch.setenv("NOTIFY_SOCKET", systemd.address)
+    first = control_socket.Lock(paths.lock_file())
+    assert first.acquire()
+    said: list[str] = []
+
+    def ends(seconds: float) -> None:
+        assert said == []
+        if seconds != app.LOCK_POLL:  # the first moments, in which it could be somebody who only looks
+            return
+        assert systemd.heard() == [f"STATUS=waits until another daemon has ended, pid {os.getpid()}"]
+        first.release()
+
+    def ready(word: str) -> None:
+        said.append(word)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(time, "sleep", ends)
+    with systemd.socket:
+        assert app.run_daemon(paths.config_file(), ready=ready) == 0
+        assert systemd.heard()[0].startswith("READY=1")
+    assert said == ["ready"]
 
 
 @pytest.mark.usefixtures("_logging_as_before")

@@ -13,6 +13,7 @@ from tests.e2e.bed import traffic
 from tests.e2e.bed.ports import free_port, in_use
 from tests.e2e.bed.product import (
     NO_SUCH_PROFILE,
+    NOT_AS_ASKED,
     NOT_RUNNING,
     OK,
     USAGE,
@@ -445,6 +446,33 @@ def test_up_in_the_foreground_needs_no_daemon_and_ends_cleanly_on_sigterm(
         assert foreground.wait() == OK
     assert "Traceback" not in foreground.text
     assert not in_use(port)
+
+
+def test_the_ready_file_of_the_foreground_is_there_exactly_while_the_tunnel_is_up(
+    port: int, tunnels: Tunnels, site: Site
+) -> None:
+    ready = tunnels.home / "ready"
+    ready.write_text("ready\n")
+    with tunnels.spawn("up", "-f", "work", "--ready-file", str(ready)) as foreground:
+        foreground.expect("connecting")
+        eventually(ready.exists, within=15, what="the ready file")
+        traffic.check_echo(dialing(port), 1000)
+        site.stop()
+        eventually(lambda: not ready.exists(), within=15, what="no ready file")
+        site.start()
+        eventually(ready.exists, within=15, what="the ready file again")
+        foreground.signal(signal.SIGTERM)
+        assert foreground.wait() == OK
+    assert not ready.exists()
+
+
+def test_the_foreground_ends_with_1_when_nothing_is_left_that_could_come_up(
+    tunnels: Tunnels, site: Site
+) -> None:
+    missing = {**site.login(), "identity_file": str(tunnels.home / "no-such-key")}
+    tunnels.write(work={**missing, "local": [f"{free_port()}:{site.far.echo}"]})
+    result = tunnels.run("up", "-f", "work", expect=NOT_AS_ASKED)
+    assert "no-such-key" in result.words
 
 
 def test_up_in_the_foreground_reloads_on_sighup(port: int, tunnels: Tunnels, site: Site) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -177,4 +178,31 @@ def test_a_host_key_that_changes_while_the_tunnel_is_up_stops_it_at_the_next_con
     said = tunnel["error"]["message"] + (tunnel["error"]["hint"] or "")
     assert old in said
     assert sshd.fingerprint in said
+    assert not in_use(port)
+
+
+def test_in_the_foreground_the_question_is_asked_on_the_terminal(
+    with_policy: Callable[[str], int], known_hosts: Path, tunnels: Tunnels, site: Site
+) -> None:
+    port = with_policy("ask")
+    with tunnels.terminal("up", "-f", "work") as terminal:
+        terminal.expect(re.escape(fingerprint(server_key(site).split(" ", 1)[1])))
+        terminal.expect("yes/no")
+        terminal.send("perhaps")
+        terminal.expect("please answer yes")
+        terminal.expect("yes/no")
+        terminal.send("yes")
+        terminal.expect(" up")
+        traffic.check_echo(dialing(port), 1000)
+        terminal.interrupt()
+        assert terminal.wait() == OK
+    assert server_key(site) in known_hosts.read_text()
+
+
+def test_in_the_foreground_without_a_terminal_a_question_ends_it_with_5(
+    with_policy: Callable[[str], int], tunnels: Tunnels
+) -> None:
+    port = with_policy("ask")
+    result = tunnels.run("up", "-f", "work", expect=NEEDS_PERSON)
+    assert "tunnels up work" in result.words
     assert not in_use(port)

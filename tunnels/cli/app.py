@@ -26,6 +26,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "init": ("init", "init"),
     "edit": ("edit", "edit"),
     "demo": ("demo", "demo"),
+    "service": ("service", "app"),
     "daemon": ("daemon", "app"),
 }
 

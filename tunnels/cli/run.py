@@ -29,6 +29,11 @@ def set_config(config: str | None) -> None:
     _Global.config = config
 
 
+def chosen_config(config: str | None = None) -> str | None:
+    """The profile file that was named on the command line or by TUNNELS_CONFIG; None: the usual one."""
+    return config or _Global.config or os.environ.get("TUNNELS_CONFIG") or None
+
+
 def config_path(config: str | None = None) -> Path:
     """The profile file this command works with."""
     return paths.config_file(config or _Global.config)

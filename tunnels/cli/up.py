@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -38,6 +39,12 @@ def up(
         bool,
         typer.Option("--foreground", "-f", help="Without the daemon, until SIGTERM; log lines on stderr."),
     ] = False,
+    ready_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="With -f: a file that exists while all of it works, for health checks."
+        ),
+    ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
@@ -47,12 +54,14 @@ def up(
     """
     path = config_path(config)
     seconds = seconds_of(timeout)
+    if ready_file is not None and not foreground:
+        raise UsageError("--ready-file is for `tunnels up -f`", hint="`tunnels status` asks the daemon")
     file = profiles.load(path)
     wanted = profiles.select(file, names or [], tags=tag or [], everything=everything)
     if foreground:
-        from tunnels.daemon.app import run_foreground  # noqa: PLC0415 - the engine, which only this needs
+        from tunnels.daemon.foreground import run_foreground  # noqa: PLC0415 - the engine, for this alone
 
-        return run_foreground(path, wanted)
+        return run_foreground(path, wanted, None if ready_file is None else ready_file.absolute())
     with spawn.ensure_daemon(path) as client:
         found = client.up([profile.name for profile in wanted], str(path))
         for name, what in found.items():

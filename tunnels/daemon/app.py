@@ -1,4 +1,4 @@
-"""The daemon from start to end, and the same engine in the foreground."""
+"""The daemon from start to end."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import contextlib
 import gc
 import logging
 import os
-import random
 import resource
 import signal
 import sys
@@ -17,24 +16,24 @@ from pathlib import Path
 from typing import Any
 
 from tunnels import __version__, control_socket, desired_state, paths
-from tunnels.core.profile import Profile
 from tunnels.core.status import Json
 from tunnels.daemon import logs
 from tunnels.daemon.config import Config
 from tunnels.daemon.control import ControlServer
+from tunnels.daemon.engine import Engine
 from tunnels.daemon.handlers import Handlers
-from tunnels.daemon.observers import Observers
+from tunnels.daemon.notify import Notifier, status_line
 from tunnels.desired_state import DesiredState
 from tunnels.errors import ControlError, ProfileError, TunnelsError
-from tunnels.ssh.connection import connect
-from tunnels.supervisor.network import NetworkMonitor, system_events, system_routes
-from tunnels.supervisor.supervisor import Supervisor
 from tunnels.tasks import TaskScope
 
 _log = logging.getLogger("tunnels")
 
 #: Open files that the engine asks for; systemd's own default for services is half a million (524,288).
 MAX_FILES = 65_536
+
+#: Seconds between two looks whether the daemon that is in the way of a service has ended.
+LOCK_POLL = 1.0
 
 
 #: Seconds that a starting daemon tries to get the lock, which whoever looks for a daemon has for a moment.
@@ -66,7 +65,7 @@ def run_daemon(config: Path, *, ready: Callable[[str], None]) -> int:
     """Be the daemon. ``ready`` is told ``ready`` or ``busy``, once. Returns the exit code."""
     os.umask(0o077)
     lock = control_socket.Lock(paths.lock_file())
-    if not lock.acquire(patience=LOCK_PATIENCE):
+    if not (lock.acquire(patience=LOCK_PATIENCE) or _wait_for(lock)):
         ready("busy")
         raise ControlError("another daemon is running", hint="`tunnels daemon status` shows it")
     lock.write_down(paths.socket_path())
@@ -79,6 +78,18 @@ def run_daemon(config: Path, *, ready: Callable[[str], None]) -> int:
     finally:
         handler.close()
         lock.release()
+
+
+def _wait_for(lock: control_socket.Lock) -> bool:
+    """Under systemd, wait until another daemon has ended: ending with an error would be a start every second."""
+    notifier = Notifier.from_environment(dict(os.environ))  # a copy: it is asked for again when we are ready
+    if not notifier.is_heard:
+        return False
+    notifier.status(f"waits until another daemon has ended, pid {lock.holder or 'unknown'}")
+    notifier.close()
+    while not lock.acquire():
+        time.sleep(LOCK_POLL)
+    return True
 
 
 async def _daemon(config_path: Path, ready: Callable[[str], None]) -> int:
@@ -96,110 +107,55 @@ async def _daemon(config_path: Path, ready: Callable[[str], None]) -> int:
             _log.error("what should be up could not be written down: %s", exc)
 
     stop = asyncio.Event()
-    observers = Observers(history=True)
-    routes = system_routes()
-    supervisor = Supervisor(
-        connect,
-        random=random.random,
-        wall_clock=time.time,
-        on_desired=save,
-        observer=observers.observe,
-        routes=routes,
-    )
-    network = NetworkMonitor(supervisor.network_changed, events=system_events(), routes=routes)
+    engine = Engine(on_desired=save, history=True)
+    supervisor = engine.supervisor
     handlers = Handlers(supervisor, config, started_at=time.time(), shutdown=stop.set)
     server = ControlServer(paths.socket_path(), handlers)
     _log.info("daemon %s started, pid %d, with %s", __version__, os.getpid(), config_path)
     if desired.running:
         _log.warning("the last daemon did not end on purpose")
     scope = TaskScope("daemon")
-    _on_signals(stop, lambda: scope.spawn(_reload(handlers.reload), name="reload"))
+    notifier = Notifier.from_environment()
+    on_signals(stop, lambda: scope.spawn(reload_or_say(handlers.reload, notifier), name="reload"))
     try:
-        network.start()
+        engine.start()
         await handlers.take_up(names)
         save(supervisor.names)
         await server.start()
         gc.freeze()  # what start-up made lives for ever: the collector need not look at it again
         ready("ready")
+        notifier.ready(status_line(supervisor.statuses()))
+        scope.spawn(
+            notifier.follow(supervisor.bus, lambda: status_line(supervisor.statuses())), name="notify"
+        )
         await stop.wait()
         _log.info("daemon stops")
     finally:
         running = False  # said first: nobody is to bring back what is just ending
+        notifier.stopping()
         save(supervisor.names)
-        network.close()
         await server.aclose()
-        observers.ending()
-        await supervisor_close(supervisor)
-        await observers.aclose()
+        await engine.aclose()
         await scope.aclose()
+        notifier.close()
     return 0
 
 
-async def supervisor_close(supervisor: Supervisor) -> None:
-    """Take the tunnels down, bounded in time."""
-    try:
-        async with asyncio.timeout(10.0):
-            await supervisor.aclose()
-    except TimeoutError:
-        _log.error("some tunnels did not stop in time")
+async def reload_or_say(reload: Callable[[], Awaitable[Json]], notifier: Notifier) -> None:
+    """Apply the changed file, as SIGHUP asks for it; a bad one is said in the log, and changes nothing."""
+    with notifier.reloading():
+        try:
+            await reload()
+        except ProfileError as error:
+            _log.error("not reloaded: %s", error.message)
 
 
-async def _reload(reload: Callable[[], Awaitable[Json]]) -> None:
-    try:
-        await reload()
-    except ProfileError as error:
-        _log.error("not reloaded: %s", error.message)
-
-
-def _on_signals(stop: asyncio.Event, reload: Callable[[], object]) -> None:
+def on_signals(stop: asyncio.Event, reload: Callable[[], object]) -> None:
+    """SIGTERM and SIGINT end it, SIGHUP reloads."""
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_signal_handler(signal.SIGINT, stop.set)
     loop.add_signal_handler(signal.SIGHUP, reload)
-
-
-def run_foreground(config: Path, profiles: list[Profile]) -> int:
-    """``tunnels up -f``: keep these tunnels up until a signal, without a daemon. Returns the exit code."""
-    handler = logs.to_stderr()
-    try:
-        return run_loop(_foreground(config, profiles))
-    finally:
-        handler.close()
-
-
-async def _foreground(config_path: Path, profiles: list[Profile]) -> int:
-    stop = asyncio.Event()
-    names = {profile.name for profile in profiles}
-    observers = Observers(history=False)
-    routes = system_routes()
-    supervisor = Supervisor(
-        connect,
-        random=random.random,
-        wall_clock=time.time,
-        on_desired=lambda _: None,
-        observer=observers.observe,
-        routes=routes,
-    )
-    network = NetworkMonitor(supervisor.network_changed, events=system_events(), routes=routes)
-    config = Config(config_path)
-
-    async def reload() -> Json:
-        file = config.load()
-        await supervisor.reload({name: file.profiles[name] for name in names if name in file.profiles})
-        return {}
-
-    scope = TaskScope("foreground")
-    try:
-        _on_signals(stop, lambda: scope.spawn(_reload(reload), name="reload"))
-        network.start()
-        await asyncio.gather(*(supervisor.up(profile) for profile in profiles))
-        await stop.wait()
-    finally:
-        network.close()
-        await supervisor_close(supervisor)
-        await observers.aclose()
-        await scope.aclose()
-    return 0
 
 
 def ready_on(fd: int | None) -> Callable[[str], None]:
