@@ -155,3 +155,8 @@ def test_whether_the_last_daemon_ended_on_purpose_is_known() -> None:
     assert Facts().ended
     assert not Facts(RECORDS[:-1]).ended
     assert Facts(RECORDS).ended
+
+
+def test_what_happened_at_the_same_moment_stays_in_its_order() -> None:
+    began = [Record(NINE, What.STARTED), Record(NINE, What.WANTED, "b"), Record(NINE, What.WANTED, "a")]
+    assert list(Facts(began).open()) == began

@@ -99,10 +99,12 @@ class _Teller:
     def take(self, record: Record) -> None:
         before, at = self.last, min(max(record.at, self.last), self.now)
         self.last = at
+        if record.what in {What.STARTED, What.ENDED} and self.wanted is None:
+            self._close_drop(self.unwanted)  # the daemon that ends here, or has ended, did not want it
         match record.what:
             case What.STARTED:
-                if record.since is not None:
-                    self._off(min(max(record.since, before), at), KILLED)
+                sign = at if record.since is None else record.since
+                self._off(min(max(sign, before), at), KILLED)
                 self._started(at)
             case What.ENDED:
                 self._off(at, ENDED)

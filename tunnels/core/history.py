@@ -114,8 +114,9 @@ class Facts:
     """What is still open: the few records from which everything that is true now can be told again."""
 
     def __init__(self, records: Iterable[Record] = ()) -> None:
-        self._daemon: Record | None = None
-        self._tunnels: dict[str, dict[str, Record]] = {}
+        self._count = 0
+        self._daemon: tuple[int, Record] | None = None
+        self._tunnels: dict[str, dict[str, tuple[int, Record]]] = {}  # numbered: two may have the same time
         self._before: set[str] = set()  # of the daemon before, and not taken up again by this one so far
         for record in records:
             self.take(record)
@@ -123,10 +124,11 @@ class Facts:
     @property
     def ended(self) -> bool:
         """Whether the last daemon ended on purpose, or there never was one."""
-        return self._daemon is None or self._daemon.what is What.ENDED
+        return self._daemon is None or self._daemon[1].what is What.ENDED
 
     def take(self, record: Record) -> None:
         """Count one more record in."""
+        self._count += 1
         name = record.tunnel
         if name is None:
             self._take_of_daemon(record)
@@ -144,26 +146,25 @@ class Facts:
             key = "trouble" if "down" in facts else "down"
         elif record.what is What.WANTED and "wanted" in facts:
             key = "again"  # since when it is wanted at all says the first one, and that it still is, the last
-        facts[key] = record
+        facts[key] = (self._count, record)
 
     def _take_of_daemon(self, record: Record) -> None:
-        if record.what is What.STARTED:
-            for name in self._before:
-                self._tunnels.pop(name, None)
-            self._before = set(self._tunnels)
         if record.what is What.SLEPT:
             return
-        self._daemon = record
+        for name in self._before:  # the daemon that ends here, or has ended, did not want them
+            self._tunnels.pop(name, None)
+        self._before = set(self._tunnels) if record.what is What.STARTED else set()
+        self._daemon = (self._count, record)
         for facts in self._tunnels.values():
             if "up" in facts:
-                facts.setdefault("down", record)
+                facts.setdefault("down", self._daemon)
 
     def open(self) -> Iterator[Record]:
         """The records to begin a new file with, in the order in which they happened."""
-        found = [record for facts in self._tunnels.values() for record in facts.values()]
+        found = {number: record for facts in self._tunnels.values() for number, record in facts.values()}
         if self._daemon is not None:
-            found.append(self._daemon)
-        return iter(sorted(dict.fromkeys(found), key=lambda record: record.at))
+            found[self._daemon[0]] = self._daemon[1]
+        return (found[number] for number in sorted(found))
 
 
 class _Course:
