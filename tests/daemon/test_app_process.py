@@ -72,6 +72,7 @@ def test_a_second_daemon_that_is_a_service_waits_for_the_first_to_end(
     monkeypatch.setenv("NOTIFY_SOCKET", systemd.address)
     first = control_socket.Lock(paths.lock_file())
     assert first.acquire()
+    first.write_down(paths.socket_path())
     said: list[str] = []
 
     def ends(seconds: float) -> None:
