@@ -241,4 +241,13 @@ tunnels daemon status 2> /dev/null || code=$?
 test "$code" = 3
 echo "   nothing is left"
 
+say "folders and a profile file with strange names reach the daemon as they are"
+nasty="$FOLDER/a b/100%h/\"q\"/it's/\$HOME/back\\slash"
+mkdir -p "$nasty"
+cp "$home/.config/tunnels/profiles.toml" "$nasty/p.toml"
+ours TUNNELS_STATE_DIR="$nasty" "$PYTHON" -m tunnels --config "$nasty/p.toml" service install 2> /dev/null
+tr '\0' '\n' < "/proc/$(shows MainPID)/environ" | grep -Fx "TUNNELS_STATE_DIR=$nasty"
+tr '\0' '\n' < "/proc/$(shows MainPID)/cmdline" | grep -Fx "$nasty/p.toml"
+ours TUNNELS_STATE_DIR="$nasty" "$PYTHON" -m tunnels service uninstall 2> /dev/null
+
 say "all as it should be"

@@ -44,7 +44,7 @@ class Service(NamedTuple):
 def unit_of(service: Service) -> str:
     """Write the systemd unit. Raises UsageError where a path cannot stand in one."""
     account = service.account
-    edit = "systemctl edit" if account else "systemctl --user edit"
+    edit = f"systemctl edit tunnels-{account.name}" if account else "systemctl --user edit tunnels"
     lines = [
         f"# {MARKER}, which also replaces it. `{edit}` keeps changes of yours apart.",
         "[Unit]",
