@@ -23,6 +23,8 @@ The map of the house; arrows point one way (``tests/test_architecture.py`` holds
     Wires the above together and serves the control socket.
 ``control_socket``, ``client``, ``spawn``
     How the command line reaches the daemon.
+``service``
+    The daemon as a service of systemd or launchd.
 ``cli``
     The only package that imports typer and rich; never the engine.
 """

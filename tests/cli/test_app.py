@@ -16,10 +16,10 @@ from tunnels.cli.app import VERBS, app
 HELPERS = {"app", "glance", "main", "options", "output", "render", "run"}
 """Modules of the command line that are not a verb."""
 
-COMMANDS = [
-    *([verb] for verb in VERBS if verb not in {"daemon", "service"}),
-    *(["daemon", verb] for verb in ("run", "stop", "status")),
-    *(["service", verb] for verb in ("install", "uninstall", "status")),
+GROUPS = {"daemon": ("run", "stop", "status"), "service": ("install", "uninstall", "status")}
+
+COMMANDS = [[verb] for verb in VERBS if verb not in GROUPS] + [
+    [group, verb] for group, verbs in GROUPS.items() for verb in verbs
 ]
 
 TYPED = """

@@ -95,6 +95,13 @@ def test_install_again_with_another_file_restarts_it(runner: FakeRunner, home: P
     assert "/other.toml" in (home / "tunnels.service").read_text()
 
 
+def test_a_changed_file_of_a_service_that_does_not_run_is_the_one_that_is_started(runner: FakeRunner) -> None:
+    install()
+    with daemon_thread(tunnel("work-db")):
+        assert "these come back with it: work-db" in install("--config", "/other.toml").words
+    assert runner.verbs[-1] == "restart tunnels.service"
+
+
 def test_a_daemon_from_a_terminal_makes_room_and_its_tunnels_are_named(runner: FakeRunner) -> None:
     with daemon_thread(tunnel("work-db"), tunnel("home")):
         result = install()

@@ -63,6 +63,11 @@ async def test_a_terminal_that_is_closed_is_no_answer(terminal: int) -> None:
     assert await task is None
 
 
+async def test_a_terminal_that_was_closed_before_is_no_answer(terminal: int) -> None:
+    os.close(terminal)
+    assert await asking.ask(SECRET) is None
+
+
 async def test_a_secret_is_not_shown_while_it_is_typed(terminal: int) -> None:
     task = await begun(SECRET)
     assert not is_shown()

@@ -162,7 +162,7 @@ until_ok 5 "it was reloaded" grep -q "reloaded: " "$home/.local/state/tunnels/lo
 
 say "watchdog: a daemon that hangs (SIGSTOP) is killed and started again, with its tunnel"
 mkdir -p "$home/.config/systemd/user/tunnels.service.d"
-printf '[Service]\nWatchdogSec=2\nWatchdogSignal=SIGKILL\n' > "$home/.config/systemd/user/tunnels.service.d/test.conf"
+printf '[Service]\nWatchdogSec=2\n' > "$home/.config/systemd/user/tunnels.service.d/test.conf"
 service daemon-reload
 service restart tunnels.service
 until_ok 10 "1 of 1 tunnels up" status_is "1 of 1 tunnels up"
@@ -240,5 +240,14 @@ code=0
 tunnels daemon status 2> /dev/null || code=$?
 test "$code" = 3
 echo "   nothing is left"
+
+say "folders and a profile file with strange names reach the daemon as they are"
+nasty="$FOLDER/a b/100%h/\"q\"/it's/\$HOME/back\\slash"
+mkdir -p "$nasty"
+cp "$home/.config/tunnels/profiles.toml" "$nasty/p.toml"
+ours TUNNELS_STATE_DIR="$nasty" "$PYTHON" -m tunnels --config "$nasty/p.toml" service install 2> /dev/null
+tr '\0' '\n' < "/proc/$(shows MainPID)/environ" | grep -Fx "TUNNELS_STATE_DIR=$nasty"
+tr '\0' '\n' < "/proc/$(shows MainPID)/cmdline" | grep -Fx "$nasty/p.toml"
+ours TUNNELS_STATE_DIR="$nasty" "$PYTHON" -m tunnels service uninstall 2> /dev/null
 
 say "all as it should be"

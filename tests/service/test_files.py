@@ -41,6 +41,8 @@ def test_the_unit_of_a_user_is_watched_and_never_given_up() -> None:
         "RestartSec=1",
         "StartLimitIntervalSec=0",
         "WatchdogSec=60",
+        "WatchdogSignal=SIGKILL",
+        "LimitCORE=0",
         "TimeoutStopSec=20",
         "KillMode=mixed",
         "UMask=0077",

@@ -128,13 +128,14 @@ def _start(manager: Manager, was: State, before: str | None, text: str, config: 
     """
     ended = False
     try:
-        if was.active:
-            if before != text:
-                manager.restart()
+        if was.active and before == text:
             return
-        if own:  # another user's commands start no daemon of ours
+        if own and not was.active:  # another user's commands start no daemon of ours
             ended = _end_daemon()
-        manager.start()
+        if before is None or before == text:
+            manager.start()
+        else:
+            manager.restart()
     except TunnelsError as error:
         manager.put_back(before)
         if ended:

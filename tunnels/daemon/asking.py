@@ -22,12 +22,15 @@ def interactive() -> bool:
 
 
 async def ask(question: Question) -> str | None:
-    """Ask, and wait for a line; None where the person ends the input instead. Can be cancelled."""
-    sys.stderr.write(f"\n{printable_lines(question.text)}\n{printable(question.prompt)} ")
-    sys.stderr.flush()
-    terminal = sys.stdin.fileno()
-    with _hidden(terminal) if question.secret else contextlib.nullcontext():
-        return await _line(terminal)
+    """Ask, and wait for a line; None where the person ends the input, or has gone. Can be cancelled."""
+    try:
+        sys.stderr.write(f"\n{printable_lines(question.text)}\n{printable(question.prompt)} ")
+        sys.stderr.flush()
+        terminal = sys.stdin.fileno()
+        with _hidden(terminal) if question.secret else contextlib.nullcontext():
+            return await _line(terminal)
+    except (OSError, termios.error):  # the terminal was closed
+        return None
 
 
 async def _line(terminal: int) -> str | None:
@@ -38,7 +41,7 @@ async def _line(terminal: int) -> str | None:
         loop.remove_reader(terminal)
         try:
             data = os.read(terminal, _LINE)
-        except OSError:  # the terminal was closed
+        except OSError:  # closed
             data = b""
         if not typed.done():
             typed.set_result(data)

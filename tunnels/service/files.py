@@ -44,7 +44,7 @@ class Service(NamedTuple):
 def unit_of(service: Service) -> str:
     """Write the systemd unit. Raises UsageError where a path cannot stand in one."""
     account = service.account
-    edit = "systemctl edit" if account else "systemctl --user edit"
+    edit = f"systemctl edit tunnels-{account.name}" if account else "systemctl --user edit tunnels"
     lines = [
         f"# {MARKER}, which also replaces it. `{edit}` keeps changes of yours apart.",
         "[Unit]",
@@ -74,6 +74,9 @@ def unit_of(service: Service) -> str:
         "RestartSec=1",
         "# An event loop that is stuck is killed and started again.",
         f"WatchdogSec={WATCHDOG}",
+        "# At once, and without its memory, where secrets are, being written to a disk.",
+        "WatchdogSignal=SIGKILL",
+        "LimitCORE=0",
         f"TimeoutStopSec={STOP}",
         "KillMode=mixed",
         "UMask=0077",

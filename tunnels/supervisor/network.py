@@ -114,7 +114,7 @@ class NetworkMonitor:
         self._routes = routes
         self._wall_clock = wall_clock
         self._monotonic = monotonic
-        self._loop = asyncio.get_running_loop()
+        self._loop: asyncio.AbstractEventLoop  # from `start` on
         self._pending: NetworkChange | None = None
         self._debounce: asyncio.TimerHandle | None = None
         self._tick: asyncio.TimerHandle | None = None
@@ -123,6 +123,7 @@ class NetworkMonitor:
 
     def start(self) -> None:
         """Begin to listen."""
+        self._loop = asyncio.get_running_loop()
         if self._events is not None:
             self._loop.add_reader(self._events.fileno(), self._read)
         self._clocks = (self._wall_clock(), self._monotonic())
@@ -134,7 +135,8 @@ class NetworkMonitor:
             if timer is not None:
                 timer.cancel()
         if self._events is not None:
-            self._loop.remove_reader(self._events.fileno())
+            if self._tick is not None:
+                self._loop.remove_reader(self._events.fileno())
             self._events.close()
             self._events = None
         self._routes.close()
