@@ -13,10 +13,11 @@ from typing import Any
 
 from tunnels.core.address import Address, TcpAddress
 from tunnels.core.forward import Forward, ForwardKind
+from tunnels.core.path import Path
 from tunnels.core.profile import Profile
 from tunnels.errors import ConnectionLost, DialError, TunnelsError
 from tunnels.forwarding.channel import Acceptor, ChannelEnd, LinkLost, Origin
-from tunnels.supervisor.connector import OnLost
+from tunnels.supervisor.connector import OnFound, OnLost
 
 LIMIT = 5.0
 """Seconds until waiting is given up."""
@@ -187,6 +188,12 @@ class FakeConnection:
     def __init__(self, on_lost: OnLost) -> None:
         self.cipher: str | None = "fake-cipher"
         self.rtt_ms: float | None = 1.5
+        self.local_address: str | None = "192.0.2.10"
+        self.peer_address: str | None = "198.51.100.1"
+        self.probes: list[float] = []  #: the limit of each
+        self.answers = asyncio.Event()  #: set: a probe is answered; otherwise its time is over at once
+        self.answers.set()
+        self.outages: list[bool] = []  #: what it was told to expect
         self.channels: list[FakeChannel] = []
         self.listeners: list[FakeRemoteListener] = []
         self.asked: list[Address] = []  #: what it was asked to listen on, every time
@@ -229,6 +236,14 @@ class FakeConnection:
         self.listeners.append(listener)
         return listener
 
+    async def probe(self, limit: float) -> bool:
+        self.probes.append(limit)
+        self.signal()
+        return self.answers.is_set()
+
+    def expect_outage(self, expected: bool, /) -> None:
+        self.outages.append(expected)
+
     async def aclose(self) -> None:
         self.closes += 1
         self._gone = True
@@ -256,6 +271,30 @@ class FakeConnection:
         await self.signal.until(lambda: len(self.channels) > self._seen)
         self._seen += 1
         return self.channels[self._seen - 1]
+
+
+class FakeRoutes:
+    """A routing table in the hands of the test."""
+
+    def __init__(self) -> None:
+        self.path: Path | None = Path("192.0.2.10", 2, "192.0.2.1")
+        self.addresses = {"192.0.2.10"}
+        self.dead_links: set[int] = set()
+        self.asked: list[tuple[str, ...]] = []
+        self.closes = 0
+
+    def paths(self, addresses: tuple[str, ...], /) -> tuple[Path, ...]:
+        self.asked.append(addresses)
+        return () if self.path is None else (self.path,)
+
+    def has_address(self, address: str, /) -> bool:
+        return address in self.addresses
+
+    def link_works(self, interface: int, /) -> bool:
+        return interface not in self.dead_links
+
+    def close(self) -> None:
+        self.closes += 1
 
 
 class Attempt:
@@ -300,12 +339,14 @@ class FakeConnector:
         self.attempts: list[Attempt] = []
         self.connections: list[FakeConnection] = []  #: of a willing one
         self.willing = willing
+        self.addresses = ("198.51.100.1",)  #: that the name of the host stands for
         self._deaf = deaf
         self._seen = 0
         self._signal = Signal()
 
-    async def __call__(self, profile: Profile, on_lost: OnLost) -> FakeConnection:
+    async def __call__(self, profile: Profile, on_lost: OnLost, on_found: OnFound) -> FakeConnection:
         attempt = Attempt(profile, on_lost, deaf=self._deaf)
+        on_found(self.addresses)
         self.attempts.append(attempt)
         if self.willing:
             self.connections.append(attempt.succeed())

@@ -12,33 +12,42 @@ from typing import get_args
 
 import pytest
 
-from tunnels.core.lifecycle import (
+from tunnels.core.actions import (
     Action,
-    Answered,
     BindListeners,
     CancelTimer,
-    ClientWaiting,
     CloseAll,
-    Closed,
     Connect,
+    DropConnection,
+    OpenForwards,
+    Probe,
+    ReleaseListeners,
+    SetRetry,
+    SetSettle,
+    WatchClients,
+)
+from tunnels.core.events import (
+    Answered,
+    ClientWaiting,
+    Closed,
     Connected,
     ConnectFailed,
     ConnectionLost,
-    DropConnection,
     Event,
     ForwardsRefused,
-    IllegalEvent,
     InputNeeded,
-    Lifecycle,
-    OpenForwards,
+    Offline,
+    PathChanged,
     Ready,
-    ReleaseListeners,
     RetryDue,
-    SetRetry,
-    SetSettle,
     Settled,
     Start,
     Stop,
+    Unused,
+)
+from tunnels.core.lifecycle import (
+    IllegalEvent,
+    Lifecycle,
 )
 from tunnels.core.profile import Retry
 from tunnels.core.state import TunnelState
@@ -57,7 +66,7 @@ from tunnels.errors import ConnectionLost as LostError
 
 STOPPED, CONNECTING, UP = TunnelState.STOPPED, TunnelState.CONNECTING, TunnelState.UP
 BACKOFF, NEEDS_INPUT = TunnelState.BACKOFF, TunnelState.NEEDS_INPUT
-FAILED, STOPPING = TunnelState.FAILED, TunnelState.STOPPING
+FAILED, STOPPING, IDLE = TunnelState.FAILED, TunnelState.STOPPING, TunnelState.IDLE
 
 ALMOST_ONE = math.nextafter(1.0, 0.0)
 
@@ -81,17 +90,26 @@ EVENTS: list[Event] = [
     RetryDue(),
     Settled(),
     ClientWaiting(),
+    Offline(),
+    PathChanged(),
+    Unused(),
     Closed(),
 ]
 
 
-def machine(retry: Retry | None = None, *, part: float = 0.5) -> Lifecycle:
-    return Lifecycle(retry or Retry(), random=lambda: part)
+def machine(retry: Retry | None = None, *, part: float = 0.5, on_demand: bool = False) -> Lifecycle:
+    return Lifecycle(retry or Retry(), random=lambda: part, on_demand=on_demand, hangs_up=on_demand)
 
 
-def after(*events: Event, now: float = 0.0, retry: Retry | None = None, part: float = 0.5) -> Lifecycle:
+def after(
+    *events: Event,
+    now: float = 0.0,
+    retry: Retry | None = None,
+    part: float = 0.5,
+    on_demand: bool = False,
+) -> Lifecycle:
     """A machine that has been through some events, all at one moment."""
-    found = machine(retry, part=part)
+    found = machine(retry, part=part, on_demand=on_demand)
     for event in events:
         found.handle(event, now)
     return found
@@ -107,6 +125,7 @@ WAYS: dict[TunnelState, list[Event]] = {
     STOPPED: [],
     CONNECTING: [Start()],
     UP: TO_UP,
+    IDLE: [Start()],
     BACKOFF: [Start(), ConnectFailed(UNREACHABLE)],
     NEEDS_INPUT: [Start(), InputNeeded(QUESTION)],
     FAILED: [Start(), ConnectFailed(WRONG_KEY)],
@@ -114,9 +133,14 @@ WAYS: dict[TunnelState, list[Event]] = {
 }
 
 
+def at(state: TunnelState) -> Lifecycle:
+    """A machine in this state."""
+    return after(*WAYS[state], on_demand=state is IDLE)
+
+
 @pytest.mark.parametrize("state", TunnelState, ids=lambda state: state.value)
 def test_every_state_can_be_reached(state: TunnelState) -> None:
-    assert after(*WAYS[state]).state is state
+    assert at(state).state is state
 
 
 # --- stories --------------------------------------------------------------------------------------
@@ -215,7 +239,7 @@ def test_up_again_while_waiting_dials_at_once() -> None:
 
 @pytest.mark.parametrize("state", [CONNECTING, UP, STOPPING], ids=lambda state: state.value)
 def test_up_again_changes_nothing_where_there_is_nothing_to_do(state: TunnelState) -> None:
-    tunnel = after(*WAYS[state])
+    tunnel = at(state)
     before = dict(vars(tunnel))
 
     assert tunnel.handle(Start(), 1.0) == []
@@ -240,7 +264,7 @@ def test_up_after_a_failure_begins_from_nothing() -> None:
     "state", [CONNECTING, UP, BACKOFF, NEEDS_INPUT, FAILED], ids=lambda state: state.value
 )
 def test_down_takes_everything_down_from_anywhere(state: TunnelState) -> None:
-    tunnel = after(*WAYS[state])
+    tunnel = at(state)
 
     assert tunnel.handle(Stop(), 1.0) == [CancelTimer(), CloseAll()]
     assert (tunnel.state, tunnel.retry_at) == (STOPPING, None)
@@ -250,7 +274,7 @@ def test_down_takes_everything_down_from_anywhere(state: TunnelState) -> None:
 
 @pytest.mark.parametrize("state", [STOPPED, STOPPING], ids=lambda state: state.value)
 def test_down_twice_is_down_once(state: TunnelState) -> None:
-    tunnel = after(*WAYS[state])
+    tunnel = at(state)
 
     assert tunnel.handle(Stop(), 1.0) == []
     assert tunnel.state is state
@@ -515,6 +539,209 @@ def test_a_waiting_client_hurries_again_when_the_refusal_has_become_something_el
     assert tunnel.handle(ClientWaiting(), 300.5) == [SetRetry(301.0)]
 
 
+# --- the network ----------------------------------------------------------------------------------
+
+
+def test_while_there_is_no_route_attempts_are_rare_and_do_not_count() -> None:
+    tunnel = after(Start(), Offline())
+    for attempt_at in (0.0, 30.0, 60.0, 90.0):
+        assert tunnel.handle(ConnectFailed(UNREACHABLE), attempt_at) == [SetRetry(attempt_at + 30.0)]
+        assert tunnel.handle(RetryDue(), attempt_at + 30.0) == [CancelTimer(), Connect()]
+        assert tunnel.attempt == 1
+
+
+def test_no_time_without_a_route_brings_the_end_nearer() -> None:
+    tunnel = after(Start(), ConnectFailed(UNREACHABLE), retry=Retry(give_up_after=60.0))
+    tunnel.handle(Offline(), 10.0)
+    tunnel.handle(RetryDue(), 40.0)
+    tunnel.handle(ConnectFailed(UNREACHABLE), 3600.0)
+    tunnel.handle(PathChanged(), 4000.0)
+    tunnel.handle(RetryDue(), 4000.0)
+
+    tunnel.handle(ConnectFailed(UNREACHABLE), 4049.0)
+    assert tunnel.state is BACKOFF
+    tunnel.handle(RetryDue(), 4050.0)
+    tunnel.handle(ConnectFailed(UNREACHABLE), 4050.0)
+    assert tunnel.state is FAILED
+
+
+def test_no_time_that_a_person_takes_brings_the_end_nearer() -> None:
+    tunnel = after(Start(), InputNeeded(QUESTION), retry=Retry(give_up_after=60.0))
+    tunnel.handle(Answered(), 3600.0)
+    tunnel.handle(ConnectFailed(UNREACHABLE), 3659.0)
+    assert tunnel.state is BACKOFF
+
+
+def test_when_there_is_a_route_again_it_dials_at_once_however_long_it_would_have_waited() -> None:
+    tunnel = after(Start(), ConnectFailed(UNREACHABLE), Offline())
+    assert tunnel.retry_at == 30.0
+
+    assert tunnel.handle(PathChanged(), 5.0) == [SetRetry(5.0)]
+    assert tunnel.online
+
+
+def test_a_burst_of_changes_makes_no_burst_of_attempts() -> None:
+    tunnel = after(Start(), ConnectFailed(UNREACHABLE), now=5.0)
+
+    assert tunnel.handle(PathChanged(), 5.05) == [SetRetry(5.2)]
+    assert tunnel.handle(PathChanged(), 5.1) == []
+
+
+def test_another_network_does_not_hurry_a_refused_login() -> None:
+    tunnel = after(*TO_UP, ConnectionLost(LOST), RetryDue(), ConnectFailed(REFUSED))
+
+    assert tunnel.handle(PathChanged(), 100.0) == []
+    assert tunnel.retry_at == 225.0
+
+
+def test_an_attempt_over_the_old_network_is_replaced_and_counts_once() -> None:
+    tunnel = after(Start())
+
+    assert tunnel.handle(PathChanged(), 3.0) == [CancelTimer(), DropConnection(), Connect()]
+    assert (tunnel.state, tunnel.attempt) == (CONNECTING, 1)
+
+
+def test_what_is_up_is_kept_while_there_is_no_route_and_probed_when_there_is_one() -> None:
+    tunnel = after(*TO_UP)
+
+    assert tunnel.handle(Offline(), 1.0) == []
+    assert (tunnel.state, tunnel.online) == (UP, False)
+    assert tunnel.handle(PathChanged(), 4.0) == [Probe()]
+    assert (tunnel.state, tunnel.online) == (UP, True)
+
+
+def test_what_was_lost_with_its_network_is_dialled_at_once() -> None:
+    tunnel = after(*TO_UP)
+
+    actions = tunnel.handle(ConnectionLost(LOST, network_changed=True), 100.0)
+
+    assert actions == [CancelTimer(), DropConnection(), SetRetry(100.0)]
+
+
+def test_what_was_lost_without_a_route_waits_for_one() -> None:
+    tunnel = after(*TO_UP, Offline())
+
+    assert tunnel.handle(ConnectionLost(LOST, network_changed=True), 100.0)[-1] == SetRetry(130.0)
+
+
+def test_a_waiting_client_is_a_reason_to_try_also_without_a_route() -> None:
+    """The machine may be wrong about its routes."""
+    tunnel = after(Start(), Offline(), ConnectFailed(UNREACHABLE))
+
+    assert tunnel.handle(ClientWaiting(), 0.5) == [SetRetry(1.0)]
+
+
+def test_a_connection_that_is_made_proves_that_there_is_a_route() -> None:
+    assert after(Start(), Offline(), Connected()).online
+
+
+def test_a_tunnel_that_is_started_again_thinks_nothing_of_the_old_network() -> None:
+    assert after(Start(), Offline(), Stop(), Closed(), Start()).online
+
+
+# --- on demand ------------------------------------------------------------------------------------
+
+IN_USE: list[Event] = [Start(), ClientWaiting(), Connected(), Ready()]
+
+
+def test_on_demand_the_ports_are_bound_and_nothing_is_dialled() -> None:
+    tunnel = machine(on_demand=True)
+
+    assert tunnel.handle(Start(), 0.0) == [BindListeners()]
+    assert tunnel.state is IDLE
+
+
+def test_the_first_client_has_the_connection_made() -> None:
+    tunnel = after(Start(), on_demand=True)
+
+    assert tunnel.handle(ClientWaiting(), 5.0) == [Connect()]
+    tunnel.handle(Connected(), 6.0)
+    assert tunnel.handle(Ready(), 6.0) == [SetSettle(16.0), WatchClients()]
+
+
+def test_an_unused_connection_is_ended_and_the_ports_stay() -> None:
+    tunnel = after(*IN_USE, on_demand=True)
+
+    assert tunnel.handle(Unused(), 600.0) == [CancelTimer(), DropConnection()]
+    assert (tunnel.state, tunnel.error) == (IDLE, None)
+
+
+def test_to_be_wanted_again_is_no_reconnect() -> None:
+    tunnel = after(*IN_USE, Unused(), *IN_USE[1:], on_demand=True)
+
+    assert (tunnel.state, tunnel.reconnects) == (UP, 0)
+
+
+def test_a_lost_connection_that_nobody_waits_for_is_left_alone() -> None:
+    tunnel = after(*IN_USE, ConnectionLost(LOST), on_demand=True)
+
+    assert tunnel.handle(RetryDue(clients=False), 1.0) == []
+    assert (tunnel.state, last_error(tunnel)) == (IDLE, LOST)
+
+
+def test_a_lost_connection_that_a_client_waits_for_is_dialled_again() -> None:
+    tunnel = after(*IN_USE, ConnectionLost(LOST), on_demand=True)
+
+    assert tunnel.handle(RetryDue(clients=True), 1.0) == [CancelTimer(), Connect()]
+
+
+def test_all_or_nothing_holds_before_the_first_client_too() -> None:
+    tunnel = after(Start(), on_demand=True)
+
+    assert tunnel.handle(ForwardsRefused(PORT_TAKEN), 0.0)[-1] == ReleaseListeners(PORT_TAKEN)
+    assert tunnel.state is FAILED
+
+
+# --- a whole day ----------------------------------------------------------------------------------
+
+
+def test_a_day_with_sleep_roaming_a_reboot_and_a_changed_password() -> None:
+    tunnel = machine()
+    story: list[tuple[str, Event, float, TunnelState]] = [
+        ("in the morning", Start(), 0.0, CONNECTING),
+        ("at home", Connected(), 0.3, CONNECTING),
+        ("it works", Ready(), 0.4, UP),
+        ("and goes on working", Settled(), 10.4, UP),
+        ("the lid is closed", Offline(), 1800.0, UP),
+        ("on the train, another address", ConnectionLost(LOST, network_changed=True), 5400.0, BACKOFF),
+        ("no network yet", RetryDue(), 5430.0, CONNECTING),
+        ("none", ConnectFailed(UNREACHABLE), 5430.1, BACKOFF),
+        ("a network", PathChanged(), 5437.0, BACKOFF),
+        ("at once", RetryDue(), 5437.0, CONNECTING),
+        ("through a tunnel of the railway", Offline(), 5437.2, CONNECTING),
+        ("out of it", PathChanged(), 5441.0, CONNECTING),
+        ("connected", Connected(), 5441.4, CONNECTING),
+        ("up", Ready(), 5441.5, UP),
+        ("settled", Settled(), 5451.5, UP),
+        ("a short tunnel", Offline(), 5500.0, UP),
+        ("it survives", PathChanged(), 5503.0, UP),
+        ("at noon the server is restarted", ConnectionLost(LOST), 9000.0, BACKOFF),
+        ("try", RetryDue(), 9000.5, CONNECTING),
+        ("not yet", ConnectFailed(UNREACHABLE), 9000.6, BACKOFF),
+        ("a client asks", ClientWaiting(), 9000.7, BACKOFF),
+        ("try", RetryDue(), 9001.5, CONNECTING),
+        ("there", Connected(), 9001.9, CONNECTING),
+        ("up", Ready(), 9002.0, UP),
+        ("and lost", ConnectionLost(LOST), 9100.0, BACKOFF),
+        ("try", RetryDue(), 9101.0, CONNECTING),
+        ("the account is being moved", ConnectFailed(REFUSED), 9101.5, BACKOFF),
+        ("a client does not hurry that", ClientWaiting(), 9102.0, BACKOFF),
+        ("nor does another network", PathChanged(), 9110.0, BACKOFF),
+        ("minutes later", RetryDue(), 9326.5, CONNECTING),
+        ("the key of the new machine", ConnectFailed(WRONG_KEY), 9327.0, FAILED),
+        ("the person has looked", Start(), 9400.0, CONNECTING),
+        ("asked", InputNeeded(QUESTION), 9400.5, NEEDS_INPUT),
+        ("answered", Answered(), 9460.0, CONNECTING),
+        ("in", Connected(), 9460.5, CONNECTING),
+        ("up", Ready(), 9460.6, UP),
+        ("good night", Stop(), 30_000.0, STOPPING),
+        ("gone", Closed(), 30_000.1, STOPPED),
+    ]
+    for what, event, now, expected in story:
+        tunnel.handle(event, now)
+        assert tunnel.state is expected, what
+
+
 # --- what cannot happen ---------------------------------------------------------------------------
 
 #: Written down a second time on purpose: what is added to the machine is added here, with a story above.
@@ -522,11 +749,12 @@ POSSIBLE: dict[TunnelState, set[type[Event]]] = {
     STOPPED: {Start, Stop},
     CONNECTING: {
         *(Start, Stop, Connected, Ready, ForwardsRefused),
-        *(ConnectFailed, InputNeeded, ConnectionLost, ClientWaiting),
+        *(ConnectFailed, InputNeeded, ConnectionLost, ClientWaiting, Offline, PathChanged),
     },
-    UP: {Start, Stop, ConnectionLost, Settled, ClientWaiting},
-    BACKOFF: {Start, Stop, RetryDue, ClientWaiting},
-    NEEDS_INPUT: {Start, Stop, Answered, ClientWaiting},
+    UP: {Start, Stop, ConnectionLost, Settled, ClientWaiting, Offline, PathChanged, Unused},
+    IDLE: {Start, Stop, ClientWaiting, ForwardsRefused, Offline, PathChanged},
+    BACKOFF: {Start, Stop, RetryDue, ClientWaiting, Offline, PathChanged},
+    NEEDS_INPUT: {Start, Stop, Answered, ClientWaiting, Offline, PathChanged},
     FAILED: {Start, Stop},
     STOPPING: {
         *(Start, Stop, Connected, Ready, ForwardsRefused),
@@ -549,7 +777,7 @@ def test_no_event_is_left_out() -> None:
     ("state", "event"), [cell for cell in CELLS if type(cell[1]) not in POSSIBLE[cell[0]]], ids=cell_id
 )
 def test_an_impossible_event_raises_and_changes_nothing(state: TunnelState, event: Event) -> None:
-    tunnel = after(*WAYS[state])
+    tunnel = at(state)
     before = dict(vars(tunnel))
 
     with pytest.raises(IllegalEvent) as caught:
@@ -563,7 +791,7 @@ def test_an_impossible_event_raises_and_changes_nothing(state: TunnelState, even
     ("state", "event"), [cell for cell in CELLS if type(cell[1]) in POSSIBLE[cell[0]]], ids=cell_id
 )
 def test_a_possible_event_is_taken(state: TunnelState, event: Event) -> None:
-    tunnel = after(*WAYS[state])
+    tunnel = at(state)
 
     actions = tunnel.handle(event, 5.0)
 

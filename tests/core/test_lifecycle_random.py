@@ -8,32 +8,41 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tunnels.core.lifecycle import (
+from tunnels.core.actions import (
     Action,
-    Answered,
     BindListeners,
     CancelTimer,
-    ClientWaiting,
     CloseAll,
-    Closed,
     Connect,
+    DropConnection,
+    OpenForwards,
+    Probe,
+    ReleaseListeners,
+    SetRetry,
+    SetSettle,
+    WatchClients,
+)
+from tunnels.core.events import (
+    Answered,
+    ClientWaiting,
+    Closed,
     Connected,
     ConnectFailed,
     ConnectionLost,
-    DropConnection,
     Event,
     ForwardsRefused,
     InputNeeded,
-    Lifecycle,
-    OpenForwards,
+    Offline,
+    PathChanged,
     Ready,
-    ReleaseListeners,
     RetryDue,
-    SetRetry,
-    SetSettle,
     Settled,
     Start,
     Stop,
+    Unused,
+)
+from tunnels.core.lifecycle import (
+    Lifecycle,
 )
 from tunnels.core.profile import Retry
 from tunnels.core.state import TunnelState
@@ -48,6 +57,7 @@ from tunnels.errors import (
 )
 
 STOPPED, CONNECTING, UP = TunnelState.STOPPED, TunnelState.CONNECTING, TunnelState.UP
+IDLE = TunnelState.IDLE
 BACKOFF, NEEDS_INPUT, FAILED = TunnelState.BACKOFF, TunnelState.NEEDS_INPUT, TunnelState.FAILED
 
 UNREACHABLE = HostUnreachable("bastion refused the connection")
@@ -67,11 +77,19 @@ class AnyDay(RuleBasedStateMachine):
     So no event here is chosen by looking at the machine's state, and none may be illegal.
     """
 
+    on_demand = False
+
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
         self.part = 0.0
-        self.machine = Lifecycle(Retry(give_up_after=500.0), random=lambda: self.part)
+        self.machine = Lifecycle(
+            Retry(give_up_after=500.0),
+            random=lambda: self.part,
+            on_demand=self.on_demand,
+            hangs_up=self.on_demand,
+        )
+        self.watched = False
         self.listeners = False
         self.attempt = False
         self.connection = False
@@ -82,7 +100,8 @@ class AnyDay(RuleBasedStateMachine):
         self.refused_at: float | None = None  # the last attempt that ended in a refused login
 
     def feed(self, event: Event) -> None:
-        self.demanded = isinstance(event, Start | Answered)
+        if isinstance(event, Start | Answered):  # a person wants it, and knows of the refusal
+            self.refused_at = None
         for action in self.machine.handle(event, self.now):
             self.perform(action)
 
@@ -97,7 +116,7 @@ class AnyDay(RuleBasedStateMachine):
             case Connect():
                 assert [self.attempt, self.connection, self.closing] == [False, False, False]
                 assert self.timer is None
-                if self.refused_at is not None and not self.demanded:
+                if self.refused_at is not None:
                     assert self.now >= self.refused_at + 150.0
                 self.refused_at = None
                 self.attempt, self.question = True, False
@@ -105,11 +124,17 @@ class AnyDay(RuleBasedStateMachine):
                 assert self.connection
                 assert not self.opening
                 self.opening = True
+            case Probe():
+                assert self.connection
+            case WatchClients():
+                assert self.connection
+                self.watched = True
             case DropConnection():
-                self.attempt = self.connection = self.opening = False
+                self.attempt = self.connection = self.opening = self.watched = False
             case CloseAll():
                 assert not self.closing
                 self.attempt = self.connection = self.opening = self.listeners = self.question = False
+                self.watched = False
                 self.closing = True
             case SetRetry(at) | SetSettle(at):
                 assert at >= self.now
@@ -187,6 +212,23 @@ class AnyDay(RuleBasedStateMachine):
     def something_reports_late(self, late: Event) -> None:
         self.feed(late)
 
+    # the network
+
+    @precondition(lambda self: self.listeners)
+    @rule()
+    def the_network_goes(self) -> None:
+        self.feed(Offline())
+
+    @precondition(lambda self: self.listeners)
+    @rule()
+    def the_network_comes(self) -> None:
+        self.feed(PathChanged())
+
+    @precondition(lambda self: self.watched)
+    @rule()
+    def nobody_uses_it(self) -> None:
+        self.feed(Unused())
+
     # time
 
     @rule(seconds=st.floats(0.0, 400.0))
@@ -197,12 +239,12 @@ class AnyDay(RuleBasedStateMachine):
         self.now = max(until, self.now)
 
     @precondition(lambda self: self.timer is not None)
-    @rule()
-    def timer_rings(self) -> None:
+    @rule(clients=st.booleans())
+    def timer_rings(self, clients: bool = True) -> None:
         assert self.timer is not None
         timer, self.timer = self.timer, None
         self.now = max(self.now, timer.at)
-        self.feed(RetryDue() if isinstance(timer, SetRetry) else Settled())
+        self.feed(RetryDue(clients) if isinstance(timer, SetRetry) else Settled())
 
     # what must hold after each of them
 
@@ -218,7 +260,7 @@ class AnyDay(RuleBasedStateMachine):
 
     @invariant()
     def the_ports_are_ours_until_down_or_failed(self) -> None:
-        assert self.listeners == (self.machine.state in {CONNECTING, UP, BACKOFF, NEEDS_INPUT})
+        assert self.listeners == (self.machine.state in {CONNECTING, UP, IDLE, BACKOFF, NEEDS_INPUT})
 
     @invariant()
     def there_is_one_attempt_or_one_connection_or_neither(self) -> None:
@@ -245,3 +287,17 @@ class AnyDay(RuleBasedStateMachine):
 
 TestAnyDay = AnyDay.TestCase
 TestAnyDay.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
+
+
+class AnyDayOnDemand(AnyDay):
+    """The same for a tunnel that connects only while clients want it."""
+
+    on_demand = True
+
+    @invariant()
+    def it_rests_only_without_a_connection(self) -> None:
+        assert self.machine.state is not IDLE or not (self.attempt or self.connection or self.timer)
+
+
+TestAnyDayOnDemand = AnyDayOnDemand.TestCase
+TestAnyDayOnDemand.settings = TestAnyDay.settings

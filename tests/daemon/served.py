@@ -18,7 +18,7 @@ from tunnels.daemon.config import Config
 from tunnels.daemon.control import ControlServer
 from tunnels.daemon.handlers import Handlers
 from tunnels.supervisor.bus import Bus
-from tunnels.supervisor.connector import Connection, OnLost
+from tunnels.supervisor.connector import Connection, OnFound, OnLost
 from tunnels.supervisor.supervisor import ReloadPlan, Supervisor, Upped, plan_reload
 
 T = TypeVar("T")
@@ -55,7 +55,7 @@ remote = ["2222:localhost:22"]
 """Remote forwards only: nothing listens on this machine."""
 
 
-async def connect_for_ever(profile: Profile, on_lost: OnLost) -> Connection:
+async def connect_for_ever(profile: Profile, on_lost: OnLost, on_found: OnFound) -> Connection:
     """Stand in for a server that never answers."""
     await asyncio.Event().wait()
     raise AssertionError

@@ -20,7 +20,7 @@ from tunnels.core.status import Snapshot
 from tunnels.daemon import app
 from tunnels.desired_state import DesiredState
 from tunnels.errors import DaemonNotRunning
-from tunnels.supervisor.connector import Connection, OnLost
+from tunnels.supervisor.connector import Connection, OnFound, OnLost
 from tunnels.supervisor.supervisor import Supervisor
 
 OTHER = """\
@@ -297,11 +297,11 @@ async def test_in_the_foreground_only_the_named_tunnels_run_and_nothing_is_writt
     dialled = []
     both = asyncio.Event()
 
-    async def connect(profile: Profile, on_lost: OnLost) -> Connection:
+    async def connect(profile: Profile, on_lost: OnLost, on_found: OnFound) -> Connection:
         dialled.append(profile.name)
         if len(dialled) == 2:
             both.set()
-        return await connect_for_ever(profile, on_lost)
+        return await connect_for_ever(profile, on_lost, on_found)
 
     monkeypatch.setattr(app, "connect", connect)
     config = profile_file(REMOTE + OTHER)
@@ -317,9 +317,9 @@ async def test_in_the_foreground_sighup_reloads_what_runs_and_starts_nothing_els
 ) -> None:
     dialled: asyncio.Queue[Profile] = asyncio.Queue()
 
-    async def connect(profile: Profile, on_lost: OnLost) -> Connection:
+    async def connect(profile: Profile, on_lost: OnLost, on_found: OnFound) -> Connection:
         dialled.put_nowait(profile)
-        return await connect_for_ever(profile, on_lost)
+        return await connect_for_ever(profile, on_lost, on_found)
 
     monkeypatch.setattr(app, "connect", connect)
     config = profile_file(REMOTE)

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
-from tests.fakes import LIMIT, Clock, FakeConnection, FakeConnector, Signal
+from tests.fakes import LIMIT, Clock, FakeConnection, FakeConnector, FakeRoutes, Signal
 from tunnels.core.forward import Forward
 from tunnels.core.profile import Profile
 from tunnels.core.state import ForwardState, TunnelState
@@ -37,6 +37,7 @@ class Rig:
         self.connector = connector
         self.changes = Signal()
         self.transitions: list[Transition] = []
+        self.routes = FakeRoutes()
         self.scope = TaskScope("test")
         began = self.clock.time()
         self.tunnel = Tunnel(
@@ -46,8 +47,9 @@ class Rig:
             wall_clock=lambda: NINE + self.clock.time() - began,
             on_change=self.changes,
             observer=lambda _profile, transition: self.transitions.append(transition),
+            routes=self.routes,
+            loop=self.clock,  # type: ignore[arg-type]  # as much of it as a tunnel looks at
         )
-        self.tunnel._loop = self.clock  # type: ignore[assignment]  # as much of it as a tunnel looks at
 
     def state(self) -> TunnelState:
         """Where the tunnel stands now; a method, because it changes while a test looks at it."""
@@ -82,7 +84,7 @@ class Rig:
         await self.fail(UNREACHABLE)
         await self.reach(TunnelState.BACKOFF)
         await self.changes.until(
-            lambda: all(f.state is ForwardState.LISTENING for f in self.tunnel._listening)
+            lambda: all(f.state is ForwardState.LISTENING for f in self.tunnel._forwards.listening)
         )
 
     async def fail(self, error: TunnelsError) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from tests.e2e.bed.ports import free_port, in_use
 from tests.fakes import LIMIT, Client, FakeConnector, dynamic, local, pass_time, remote, turns
-from tests.supervisor.rig import NINE, UNREACHABLE, WORK_DB, Rig, rigged, work_db
-from tunnels.core import lifecycle as lc
+from tests.supervisor.rig import NINE, UNREACHABLE, Rig, rigged, work_db
+from tunnels.core import events as ev
 from tunnels.core.address import TcpAddress
 from tunnels.core.profile import Retry
 from tunnels.core.state import ForwardState, TunnelState
@@ -23,7 +23,6 @@ from tunnels.errors import (
     HostKeyRejected,
     LoginRefused,
 )
-from tunnels.supervisor.tunnel import error_of
 
 WRONG_KEY = HostKeyRejected("the host key of bastion has changed", hint="compare the fingerprints")
 
@@ -687,33 +686,12 @@ async def test_an_event_that_cannot_happen_is_logged_and_changes_nothing(
     async with rigged(work_db(local(port))) as rig:
         connection = await rig.up()
 
-        rig.tunnel._feed(lc.Closed())
+        rig.tunnel._feed(ev.Closed())
 
         assert caplog.messages == ["Closed is not possible while up"]
         assert rig.state() is TunnelState.UP
         async with Client.of(port):
             await connection.next_channel()
-
-
-# --- why ------------------------------------------------------------------------------------------
-
-LISTENS = ForwardStatus(None, "local", "localhost:1", "db:1", ForwardState.LISTENING)
-TAKEN = LISTENS._replace(state=ForwardState.FAILED, error=ErrorInfo("listen-failed", "port 1 is in use"))
-FINE = TunnelStatus(WORK_DB.name, WORK_DB.host, TunnelState.UP, NINE)
-
-
-@pytest.mark.parametrize(
-    ("status", "error"),
-    [
-        (FINE, None),
-        (FINE._replace(forwards=(LISTENS,)), None),
-        (FINE._replace(forwards=(LISTENS, TAKEN)), TAKEN.error),
-        (FINE._replace(error=WRONG_KEY.info, forwards=(TAKEN,)), WRONG_KEY.info),
-    ],
-    ids=["nothing", "nothing either", "a forward", "the tunnel before a forward"],
-)
-def test_the_error_that_says_why(status: TunnelStatus, error: ErrorInfo | None) -> None:
-    assert error_of(status) == error
 
 
 # --- who listens ----------------------------------------------------------------------------------

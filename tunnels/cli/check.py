@@ -108,10 +108,6 @@ def _as_json(profile: Profile, resolved: Resolved) -> Json:
 def unsupported(profile: Profile) -> list[str]:
     """What the file may say and this version does not do; never silently ignored."""
     missing = []
-    if profile.on_demand:
-        missing.append("on_demand: the connection is made at once")
-    if profile.idle_timeout is not None:
-        missing.append("idle_timeout: the connection is kept")
     if profile.password_command is not None:
         missing.append("password_command: log in with a key")
     if profile.proxy_command not in {None, "none"}:

@@ -8,7 +8,7 @@ from tunnels import spawn
 from tunnels.cli import output, render
 from tunnels.cli.run import config_path
 from tunnels.client import Client
-from tunnels.core.state import TunnelState
+from tunnels.core.state import WORKING
 from tunnels.core.status import Snapshot
 from tunnels.errors import DaemonNotRunning
 
@@ -62,8 +62,8 @@ def _show(snapshot: Snapshot, wanted: list[str], *, as_json: bool) -> int:
             output.note(f"the profile file has a problem:\n{snapshot.daemon.config_error}")
     if not wanted:
         return 0
-    all_up = all(any(t.state is TunnelState.UP for t in _picked(picked, [name]).tunnels) for name in wanted)
-    none_down = all(tunnel.state is TunnelState.UP for tunnel in picked.tunnels)
+    all_up = all(any(t.state in WORKING for t in _picked(picked, [name]).tunnels) for name in wanted)
+    none_down = all(tunnel.state in WORKING for tunnel in picked.tunnels)
     return 0 if all_up and none_down else NOT_UP
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from tunnels.core.logline import printable
-from tunnels.core.state import ForwardState, TunnelState
+from tunnels.core.state import WORKING, ForwardState, TunnelState
 from tunnels.core.status import ForwardStatus, Snapshot, TunnelStatus
 
 if TYPE_CHECKING:
@@ -74,6 +74,8 @@ def tunnel_lines(tunnel: TunnelStatus, now: float, *, name_width: int = 0) -> li
 def _facts(tunnel: TunnelStatus, now: float) -> Iterable[str]:
     yield tunnel.host
     if tunnel.state is TunnelState.UP:
+        if tunnel.offline:
+            yield "offline: no route to it at the moment"
         if tunnel.rtt_ms is not None:
             yield f"{tunnel.rtt_ms:.1f} ms"
         if tunnel.reconnects:
@@ -81,6 +83,8 @@ def _facts(tunnel: TunnelStatus, now: float) -> Iterable[str]:
         if tunnel.error is not None:
             yield f"last error: {printable(tunnel.error.message)}"
     elif tunnel.retry_at is not None:
+        if tunnel.offline:
+            yield "offline, waits for the network"
         yield f"attempt {tunnel.attempt + 1} in {duration(max(0.0, tunnel.retry_at - now))}"
     elif tunnel.state is TunnelState.CONNECTING and tunnel.attempt > 1:
         yield f"attempt {tunnel.attempt}"
@@ -163,7 +167,7 @@ def live_view(snapshot: Snapshot, now: float) -> Group:
     from rich.console import Group  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    up = sum(tunnel.state is TunnelState.UP for tunnel in snapshot.tunnels)
+    up = sum(tunnel.state in WORKING for tunnel in snapshot.tunnels)
     head = Text.assemble(
         ("tunnels", "bold"),
         f"  {up} of {len(snapshot.tunnels)} up",

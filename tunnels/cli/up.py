@@ -129,15 +129,18 @@ class _Waiting:
 
     def _look_at(self, tunnel: TunnelStatus, say: _Say) -> None:
         match tunnel.state:
-            case TunnelState.UP:
+            case TunnelState.IDLE if any(
+                f.state is ForwardState.PENDING and f.kind != "remote" for f in tunnel.forwards
+            ):
+                pass  # its ports are being bound
+            case TunnelState.UP | TunnelState.IDLE:
                 self._report_up(tunnel, say)
             case TunnelState.FAILED | TunnelState.STOPPED | TunnelState.STOPPING:
                 self._report_failed(tunnel, say)
             case TunnelState.NEEDS_INPUT:
                 self._ask(tunnel, say)
             case _:
-                step = tunnel.error.message if tunnel.error is not None else f"connecting to {tunnel.host}"
-                say.step(f"{tunnel.name}: {step}")
+                say.step(f"{tunnel.name}: {_step(tunnel)}")
 
     def _report_up(self, tunnel: TunnelStatus, say: _Say) -> None:
         self._reported.add(tunnel.name)
@@ -226,6 +229,12 @@ class _Waiting:
         if codes == {NeedsPerson.exit_code}:
             return NeedsPerson.exit_code
         return NotAsAsked.exit_code if codes else 0
+
+
+def _step(tunnel: TunnelStatus) -> str:
+    if tunnel.offline:
+        return "offline, waits for the network"
+    return f"connecting to {tunnel.host}" if tunnel.error is None else tunnel.error.message
 
 
 class _Say:

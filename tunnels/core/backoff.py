@@ -14,6 +14,19 @@ SETTLE_AFTER = 10.0
 #: While a client waits, attempts start at most this far apart (design, section 4.3).
 DEMAND_INTERVAL = 1.0
 
+#: While there is no route to the host, an attempt is made this often, in case the machine is wrong about it.
+OFFLINE_RETRY = 30.0
+
+#: Ceiling of the delay after a name that was not found: name servers come up later than links, without a sign.
+NAME_RETRY_MAX = 10.0
+
+#: After a change of the network an attempt starts at once, but no more than five a second: changes come in bursts.
+CHANGE_INTERVAL = 0.2
+
+#: Seconds in which a connection must answer after the network has changed, beside some round trips. Long
+#: enough for a Wi-Fi that has just associated; with the time of a login it stays below two seconds.
+PROBE_LIMIT = 1.0
+
 #: A login that is refused after it had worked is most often a server being changed; but each attempt
 #: counts for fail2ban, whose default is 5 failures in 10 minutes (jail.conf, maxretry and findtime).
 REFUSED_RETRY = 150.0
@@ -44,3 +57,8 @@ def refused_delay(random: Random) -> float:
 def listen_delay(failures: int) -> float:
     """The wait before listening is tried again, after ``failures`` (at least 1) refusals in a row."""
     return LISTEN_RETRIES[min(failures, len(LISTEN_RETRIES)) - 1]
+
+
+def probe_limit(rtt_ms: float | None) -> float:
+    """How long to wait for the answer of a connection that may have died with the old network."""
+    return PROBE_LIMIT + 4 * (rtt_ms or 0.0) / 1000

@@ -21,6 +21,7 @@ The way of a tunnel::
     UP, CONNECTING --ConnectionLost--> BACKOFF --RetryDue--> CONNECTING
     NEEDS_INPUT --Answered--> CONNECTING
     any --Stop--> STOPPING --Closed--> STOPPED
+    on demand: STOPPED --Start--> IDLE --ClientWaiting--> CONNECTING, UP --Unused--> IDLE
 
 Listening sockets are bound when the tunnel leaves STOPPED or FAILED and released when it enters FAILED
 or STOPPING; no other transition touches them. That is the whole of "the port is ours until `down`".
@@ -29,6 +30,14 @@ or STOPPING; no other transition touches them. That is the whole of "the port is
 own retries do that), unless the profile says ``exit_on_forward_failure``: then the shell reports
 `ForwardsRefused` instead.
 
+The network
+-----------
+`Offline` and `PathChanged` say whether there is a way to the host, as far as this machine can tell. While
+there is none, attempts neither count nor use up ``give_up_after``; one is made now and then all the same,
+because the machine may be wrong, and as often as ever while a client waits. A connection that is up is
+kept: most interruptions are shorter than TCP's patience. When there is a way again, or another one, what
+waits dials at once, and what is up is probed.
+
 The counter of failures goes back to zero only after the connection has been up for
 `backoff.SETTLE_AFTER` seconds, so that a server that accepts and then drops us is not hammered.
 """
@@ -36,193 +45,61 @@ The counter of failures goes back to zero only after the connection has been up 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from tunnels.core.backoff import DEMAND_INTERVAL, SETTLE_AFTER, Random, refused_delay, retry_delay
+from tunnels.core import actions as do
+from tunnels.core import events as ev
+from tunnels.core.backoff import (
+    CHANGE_INTERVAL,
+    DEMAND_INTERVAL,
+    NAME_RETRY_MAX,
+    OFFLINE_RETRY,
+    SETTLE_AFTER,
+    Random,
+    refused_delay,
+    retry_delay,
+)
 from tunnels.core.profile import Retry
 from tunnels.core.state import TunnelState
-from tunnels.errors import BadSetting, GaveUp, HostKeyRejected, HostKeyUnknown, TunnelsError
+from tunnels.errors import BadSetting, GaveUp, HostKeyRejected, HostKeyUnknown, NameNotResolved, TunnelsError
 
 #: A person must look at these first, also after the tunnel has been up.
 _NEVER_RETRIED = (HostKeyRejected, HostKeyUnknown, BadSetting)
-
-# --- events: what happened ------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Somebody wants the tunnel up, and up now."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """Somebody wants the tunnel down."""
-
-
-@dataclass(frozen=True, slots=True)
-class Connected:
-    """The SSH connection is made and logged in."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """Every forward has been tried on this connection."""
-
-
-@dataclass(frozen=True, slots=True)
-class ForwardsRefused:
-    """A forward cannot listen and the profile says ``exit_on_forward_failure``."""
-
-    error: TunnelsError
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectFailed:
-    """The attempt is over, without a connection."""
-
-    error: TunnelsError
-
-
-@dataclass(frozen=True, slots=True)
-class InputNeeded:
-    """The attempt is over because a person must answer something first."""
-
-    error: TunnelsError
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """The person has answered."""
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionLost:
-    """The connection has ended and nobody asked it to."""
-
-    error: TunnelsError
-
-
-@dataclass(frozen=True, slots=True)
-class RetryDue:
-    """The time set by `SetRetry` has come."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """The time set by `SetSettle` has come."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClientWaiting:
-    """A client is being held; it makes no sense to let it wait for a long delay."""
-
-
-@dataclass(frozen=True, slots=True)
-class Closed:
-    """All that `CloseAll` began has ended."""
-
-
-# fmt: off
-Event = (
-    Start | Stop | Connected | Ready | ForwardsRefused | ConnectFailed | InputNeeded | Answered
-    | ConnectionLost | RetryDue | Settled | ClientWaiting | Closed
-)
-# fmt: on
-
-# --- actions: what the shell must do --------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class BindListeners:
-    """Bind the local listening sockets; a forward that cannot keeps trying by itself."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReleaseListeners:
-    """Close the local listening sockets and turn away whoever waits at them."""
-
-    error: TunnelsError
-
-
-@dataclass(frozen=True, slots=True)
-class Connect:
-    """Begin an attempt; report `Connected`, `ConnectFailed` or `InputNeeded`."""
-
-
-@dataclass(frozen=True, slots=True)
-class OpenForwards:
-    """Let clients through the new connection and ask for the remote listeners; report `Ready`."""
-
-
-@dataclass(frozen=True, slots=True)
-class DropConnection:
-    """End the attempt or the connection there is, if any; no report is wanted."""
-
-
-@dataclass(frozen=True, slots=True)
-class CloseAll:
-    """End the attempt, the connection, the listeners and every client; report `Closed`."""
-
-
-@dataclass(frozen=True, slots=True)
-class SetRetry:
-    """Report `RetryDue` at this (monotonic) time. There is one timer: this replaces what was set."""
-
-    at: float
-
-
-@dataclass(frozen=True, slots=True)
-class SetSettle:
-    """Report `Settled` at this (monotonic) time. There is one timer: this replaces what was set."""
-
-    at: float
-
-
-@dataclass(frozen=True, slots=True)
-class CancelTimer:
-    """Forget the timer."""
-
-
-Action = (
-    BindListeners
-    | ReleaseListeners
-    | Connect
-    | OpenForwards
-    | DropConnection
-    | CloseAll
-    | SetRetry
-    | SetSettle
-    | CancelTimer
-)
 
 
 class IllegalEvent(Exception):
     """The shell reported something that cannot happen in this state: a bug of ours."""
 
-    def __init__(self, state: TunnelState, event: Event) -> None:
+    def __init__(self, state: TunnelState, event: ev.Event) -> None:
         super().__init__(f"{type(event).__name__} is not possible while {state.value}")
 
 
 class Lifecycle:
     """The state of one tunnel. Its attributes are for reading; only `handle` changes them."""
 
-    def __init__(self, retry: Retry, *, random: Random) -> None:
+    def __init__(
+        self, retry: Retry, *, random: Random, on_demand: bool = False, hangs_up: bool = False
+    ) -> None:
         self.state = TunnelState.STOPPED
         self.error: TunnelsError | None = None  #: the last one; kept while UP, cleared by a new Start
         self.attempt = 0  #: attempts since the connection was last settled
         self.retry_at: float | None = None  #: monotonic; only while BACKOFF
         self.reconnects = 0  #: how often the connection came back after a loss
         self.ever_up = False  #: since the last Start from STOPPED or FAILED
+        self.online = True  #: there is a route to the host, as far as this machine can tell
         self._retry = retry
         self._random = random
+        self._on_demand = on_demand  # connects only while clients want it
+        self._hangs_up = hangs_up  # has an idle_timeout
         self._last_attempt_at = 0.0
-        self._down_since: float | None = None
+        self._lost_since_up = False
+        self._down_since: float | None = None  # moved on by the time that does not count
+        self._not_counted_since: float | None = None
         self._hurry = True  # may a waiting client shorten this delay?
 
     def __repr__(self) -> str:
         return f"<Lifecycle {self.state.value}, attempt {self.attempt}>"
 
-    def handle(self, event: Event, now: float) -> list[Action]:
+    def handle(self, event: ev.Event, now: float) -> list[do.Action]:
         """Take one event; return what to do about it, in order.
 
         Raises IllegalEvent, with nothing changed, where the table has no cell.
@@ -234,65 +111,103 @@ class Lifecycle:
 
     # --- transitions, in the order of the table ---------------------------------------------------
 
-    def _start(self, _event: Event, now: float) -> list[Action]:
+    def _start(self, _event: ev.Event, now: float) -> list[do.Action]:
         self.error = None
         self.attempt = 0
         self.ever_up = False
+        self._lost_since_up = False
         self.reconnects = 0
-        self._down_since = now
-        return [BindListeners(), *self._dial(now)]
+        self.online = True  # until the shell says otherwise
+        self._count_from(now)
+        if self._on_demand:
+            self.state = TunnelState.IDLE
+            return [do.BindListeners()]
+        return [do.BindListeners(), *self._dial(now)]
 
-    def _dial(self, now: float) -> list[Action]:
+    def _count_from(self, now: float) -> None:
+        self._down_since = now
+        self._not_counted_since = None if self.online else now
+
+    def _stop_counting(self, now: float) -> None:
+        """What is no fault of the host does not bring ``give_up_after`` nearer."""
+        if self._not_counted_since is None:
+            self._not_counted_since = now
+
+    def _go_on_counting(self, now: float) -> None:
+        if self._not_counted_since is not None and self._down_since is not None:
+            self._down_since += now - self._not_counted_since
+        self._not_counted_since = None
+
+    def _dial(self, now: float) -> list[do.Action]:
         self.state = TunnelState.CONNECTING
         self.attempt += 1
         self.retry_at = None
         self._last_attempt_at = now
-        return [Connect()]
+        return [do.Connect()]
 
-    def _dial_now(self, _event: Event, now: float) -> list[Action]:
-        return [CancelTimer(), *self._dial(now)]
+    def _dial_now(self, _event: ev.Event, now: float) -> list[do.Action]:
+        return [do.CancelTimer(), *self._dial(now)]
 
-    def _connected(self, _event: Event, _now: float) -> list[Action]:
-        return [OpenForwards()]
+    def _connected(self, _event: ev.Event, now: float) -> list[do.Action]:
+        self.online = True  # whatever this machine thinks of its routes
+        self._go_on_counting(now)
+        return [do.OpenForwards()]
 
-    def _ready(self, _event: Event, now: float) -> list[Action]:
+    def _ready(self, _event: ev.Event, now: float) -> list[do.Action]:
         self.state = TunnelState.UP
-        if self.ever_up:
+        if self._lost_since_up:
             self.reconnects += 1
+        self._lost_since_up = False
         self.ever_up = True
-        return [SetSettle(now + SETTLE_AFTER)]
+        return [do.SetSettle(now + SETTLE_AFTER), *([do.WatchClients()] if self._hangs_up else [])]
 
-    def _settled(self, _event: Event, _now: float) -> list[Action]:
+    def _unused(self, _event: ev.Event, _now: float) -> list[do.Action]:
+        return [do.CancelTimer(), do.DropConnection(), *self._idle()]
+
+    def _idle(self) -> list[do.Action]:
+        self.state = TunnelState.IDLE
+        self.attempt = 0
+        self.retry_at = None
+        self._lost_since_up = False
+        return []
+
+    def _settled(self, _event: ev.Event, _now: float) -> list[do.Action]:
         self.attempt = 0
         self._down_since = None
         return []
 
-    def _attempt_failed(self, event: Event, now: float) -> list[Action]:
-        assert isinstance(event, ConnectFailed)
+    def _attempt_failed(self, event: ev.Event, now: float) -> list[do.Action]:
+        assert isinstance(event, ev.ConnectFailed)
+        if not self.online:
+            self.attempt = max(0, self.attempt - 1)
         return self._back_off_or_fail(event.error, now)
 
-    def _lost(self, event: Event, now: float) -> list[Action]:
-        assert isinstance(event, ConnectionLost)
+    def _lost(self, event: ev.Event, now: float) -> list[do.Action]:
+        assert isinstance(event, ev.ConnectionLost)
         if self._down_since is None:
-            self._down_since = now
-        return [CancelTimer(), DropConnection(), *self._back_off(event.error, now)]
+            self._count_from(now)
+        self._lost_since_up = self.ever_up
+        at_once = event.network_changed and self.online
+        return [do.CancelTimer(), do.DropConnection(), *self._back_off(event.error, now, at_once=at_once)]
 
-    def _forwards_refused(self, event: Event, now: float) -> list[Action]:
-        assert isinstance(event, ForwardsRefused)
+    def _forwards_refused(self, event: ev.Event, now: float) -> list[do.Action]:
+        assert isinstance(event, ev.ForwardsRefused)
+        self._lost_since_up = self.ever_up
         if self.ever_up:  # most likely our own old session still holds the port: it will let go
-            return [CancelTimer(), DropConnection(), *self._back_off(event.error, now)]
-        return [CancelTimer(), DropConnection(), *self._fail(event.error)]
+            return [do.CancelTimer(), do.DropConnection(), *self._back_off(event.error, now)]
+        return [do.CancelTimer(), do.DropConnection(), *self._fail(event.error)]
 
-    def _back_off_or_fail(self, error: TunnelsError, now: float) -> list[Action]:
+    def _back_off_or_fail(self, error: TunnelsError, now: float) -> list[do.Action]:
         if error.retryable or (self.ever_up and not isinstance(error, _NEVER_RETRIED)):
             return self._back_off(error, now)
         return self._fail(error)
 
-    def _back_off(self, error: TunnelsError, now: float) -> list[Action]:
+    def _back_off(self, error: TunnelsError, now: float, *, at_once: bool = False) -> list[do.Action]:
         give_up_after = self._retry.give_up_after
         if (
             give_up_after is not None
             and self._down_since is not None
+            and self._not_counted_since is None
             and now - self._down_since >= give_up_after
         ):
             gave_up = GaveUp(
@@ -305,94 +220,167 @@ class Lifecycle:
         if not error.retryable:  # it worked before, so it may again; but each attempt may count against us
             self._hurry = False
             delay = refused_delay(self._random)
+        elif not self.online:
+            self._hurry = True
+            delay = OFFLINE_RETRY
         else:
             self._hurry = True
+            ceiling = self._retry.max
+            if isinstance(error, NameNotResolved):  # that asks nobody but the resolver
+                ceiling = min(ceiling, max(self._retry.initial, NAME_RETRY_MAX))
             delay = retry_delay(
-                self.attempt, initial=self._retry.initial, ceiling=self._retry.max, random=self._random
+                self.attempt, initial=self._retry.initial, ceiling=ceiling, random=self._random
             )
-        self.retry_at = now + delay
-        return [SetRetry(self.retry_at)]
+        self.retry_at = now if at_once else now + delay
+        return [do.SetRetry(self.retry_at)]
 
-    def _fail(self, error: TunnelsError) -> list[Action]:
+    def _fail(self, error: TunnelsError) -> list[do.Action]:
         self.state = TunnelState.FAILED
         self.error = error
         self.retry_at = None
-        return [ReleaseListeners(error)]
+        return [do.ReleaseListeners(error)]
 
-    def _ask(self, event: Event, _now: float) -> list[Action]:
-        assert isinstance(event, InputNeeded)
+    def _ask(self, event: ev.Event, now: float) -> list[do.Action]:
+        assert isinstance(event, ev.InputNeeded)
         self.state = TunnelState.NEEDS_INPUT
         self.error = event.error
+        self._stop_counting(now)
         return []
 
-    def _answered(self, _event: Event, now: float) -> list[Action]:
+    def _answered(self, _event: ev.Event, now: float) -> list[do.Action]:
         self.error = None
+        if self.online:
+            self._go_on_counting(now)
         return self._dial(now)
 
-    def _client_waiting(self, _event: Event, now: float) -> list[Action]:
+    def _retry_due(self, event: ev.Event, now: float) -> list[do.Action]:
+        assert isinstance(event, ev.RetryDue)
+        if self._on_demand and not event.clients:  # whoever wanted it has given up
+            return self._idle()
+        return self._dial_now(event, now)
+
+    def _client_waiting(self, _event: ev.Event, now: float) -> list[do.Action]:
+        return self._sooner(now, DEMAND_INTERVAL)
+
+    def _wanted(self, _event: ev.Event, now: float) -> list[do.Action]:
+        self._count_from(now)
+        return self._dial(now)
+
+    def _sooner(self, now: float, interval: float) -> list[do.Action]:
+        """Dial as soon as ``interval`` has passed since the last attempt, unless that might be held against us."""
         assert self.retry_at is not None
-        sooner = max(now, self._last_attempt_at + DEMAND_INTERVAL)
+        sooner = max(now, self._last_attempt_at + interval)
         if not self._hurry or self.retry_at <= sooner:
             return []
         self.retry_at = sooner
-        return [SetRetry(sooner)]
+        return [do.SetRetry(sooner)]
 
-    def _stop(self, _event: Event, _now: float) -> list[Action]:
+    # --- the network ------------------------------------------------------------------------------
+
+    def _went_offline(self, _event: ev.Event, now: float) -> list[do.Action]:
+        self.online = False
+        self._stop_counting(now)
+        return []
+
+    def _wait_for_network(self, event: ev.Event, now: float) -> list[do.Action]:
+        assert self.retry_at is not None
+        if not self.online:
+            return []
+        self._went_offline(event, now)
+        self.retry_at = max(self.retry_at, now + OFFLINE_RETRY)
+        return [do.SetRetry(self.retry_at)]
+
+    def _came_online(self, _event: ev.Event, now: float) -> list[do.Action]:
+        if not self.online:
+            self.online = True
+            if self.state is not TunnelState.NEEDS_INPUT:
+                self._go_on_counting(now)
+        return []
+
+    def _probe(self, event: ev.Event, now: float) -> list[do.Action]:
+        return [*self._came_online(event, now), do.Probe()]
+
+    def _dial_on_new_path(self, event: ev.Event, now: float) -> list[do.Action]:
+        self._came_online(event, now)
+        return self._sooner(now, CHANGE_INTERVAL)
+
+    def _dial_again(self, event: ev.Event, now: float) -> list[do.Action]:
+        """The attempt goes where there is nobody any more, and would wait for its time to be over."""
+        self._came_online(event, now)
+        self.attempt = max(0, self.attempt - 1)
+        return [do.CancelTimer(), do.DropConnection(), *self._dial(now)]
+
+    def _stop(self, _event: ev.Event, _now: float) -> list[do.Action]:
         self.state = TunnelState.STOPPING
         self.retry_at = None
-        return [CancelTimer(), CloseAll()]
+        return [do.CancelTimer(), do.CloseAll()]
 
-    def _closed(self, _event: Event, _now: float) -> list[Action]:
+    def _closed(self, _event: ev.Event, _now: float) -> list[do.Action]:
         self.state = TunnelState.STOPPED
         self.attempt = 0
         self.error = None
         return []
 
-    def _stay(self, _event: Event, _now: float) -> list[Action]:
+    def _stay(self, _event: ev.Event, _now: float) -> list[do.Action]:
         return []
 
 
-_Transition = Callable[[Lifecycle, Event, float], list[Action]]
+_Transition = Callable[[Lifecycle, ev.Event, float], list[do.Action]]
 
 _S = TunnelState
 _L = Lifecycle
 
 #: The machine. What is not here cannot happen.
-_TABLE: dict[tuple[TunnelState, type[Event]], _Transition] = {
-    (_S.STOPPED, Start): _L._start,
-    (_S.STOPPED, Stop): _L._stay,
-    (_S.CONNECTING, Start): _L._stay,
-    (_S.CONNECTING, Stop): _L._stop,
-    (_S.CONNECTING, Connected): _L._connected,
-    (_S.CONNECTING, Ready): _L._ready,
-    (_S.CONNECTING, ForwardsRefused): _L._forwards_refused,
-    (_S.CONNECTING, ConnectFailed): _L._attempt_failed,
-    (_S.CONNECTING, InputNeeded): _L._ask,
-    (_S.CONNECTING, ConnectionLost): _L._lost,
-    (_S.CONNECTING, ClientWaiting): _L._stay,
-    (_S.UP, Start): _L._stay,
-    (_S.UP, Stop): _L._stop,
-    (_S.UP, ConnectionLost): _L._lost,
-    (_S.UP, Settled): _L._settled,
-    (_S.UP, ClientWaiting): _L._stay,
-    (_S.BACKOFF, Start): _L._dial_now,
-    (_S.BACKOFF, Stop): _L._stop,
-    (_S.BACKOFF, RetryDue): _L._dial_now,
-    (_S.BACKOFF, ClientWaiting): _L._client_waiting,
-    (_S.NEEDS_INPUT, Start): _L._answered,  # perhaps the person has mended it by other means
-    (_S.NEEDS_INPUT, Stop): _L._stop,
-    (_S.NEEDS_INPUT, Answered): _L._answered,
-    (_S.NEEDS_INPUT, ClientWaiting): _L._stay,
-    (_S.FAILED, Start): _L._start,
-    (_S.FAILED, Stop): _L._stop,
-    (_S.STOPPING, Start): _L._stay,  # the supervisor waits for STOPPED before it starts a tunnel again
-    (_S.STOPPING, Stop): _L._stay,
-    (_S.STOPPING, Connected): _L._stay,
-    (_S.STOPPING, Ready): _L._stay,
-    (_S.STOPPING, ForwardsRefused): _L._stay,
-    (_S.STOPPING, ConnectFailed): _L._stay,
-    (_S.STOPPING, InputNeeded): _L._stay,
-    (_S.STOPPING, ConnectionLost): _L._stay,
-    (_S.STOPPING, ClientWaiting): _L._stay,
-    (_S.STOPPING, Closed): _L._closed,
+_TABLE: dict[tuple[TunnelState, type[ev.Event]], _Transition] = {
+    (_S.STOPPED, ev.Start): _L._start,
+    (_S.STOPPED, ev.Stop): _L._stay,
+    (_S.CONNECTING, ev.Start): _L._stay,
+    (_S.CONNECTING, ev.Stop): _L._stop,
+    (_S.CONNECTING, ev.Connected): _L._connected,
+    (_S.CONNECTING, ev.Ready): _L._ready,
+    (_S.CONNECTING, ev.ForwardsRefused): _L._forwards_refused,
+    (_S.CONNECTING, ev.ConnectFailed): _L._attempt_failed,
+    (_S.CONNECTING, ev.InputNeeded): _L._ask,
+    (_S.CONNECTING, ev.ConnectionLost): _L._lost,
+    (_S.CONNECTING, ev.ClientWaiting): _L._stay,
+    (_S.CONNECTING, ev.Offline): _L._went_offline,
+    (_S.CONNECTING, ev.PathChanged): _L._dial_again,
+    (_S.UP, ev.Start): _L._stay,
+    (_S.UP, ev.Stop): _L._stop,
+    (_S.UP, ev.ConnectionLost): _L._lost,
+    (_S.UP, ev.Settled): _L._settled,
+    (_S.UP, ev.ClientWaiting): _L._stay,
+    (_S.UP, ev.Offline): _L._went_offline,
+    (_S.UP, ev.PathChanged): _L._probe,
+    (_S.UP, ev.Unused): _L._unused,
+    (_S.IDLE, ev.Start): _L._stay,
+    (_S.IDLE, ev.Stop): _L._stop,
+    (_S.IDLE, ev.ClientWaiting): _L._wanted,
+    (_S.IDLE, ev.ForwardsRefused): _L._forwards_refused,
+    (_S.IDLE, ev.Offline): _L._went_offline,
+    (_S.IDLE, ev.PathChanged): _L._came_online,
+    (_S.BACKOFF, ev.Start): _L._dial_now,
+    (_S.BACKOFF, ev.Stop): _L._stop,
+    (_S.BACKOFF, ev.RetryDue): _L._retry_due,
+    (_S.BACKOFF, ev.ClientWaiting): _L._client_waiting,
+    (_S.BACKOFF, ev.Offline): _L._wait_for_network,
+    (_S.BACKOFF, ev.PathChanged): _L._dial_on_new_path,
+    (_S.NEEDS_INPUT, ev.Start): _L._answered,  # perhaps the person has mended it by other means
+    (_S.NEEDS_INPUT, ev.Stop): _L._stop,
+    (_S.NEEDS_INPUT, ev.Answered): _L._answered,
+    (_S.NEEDS_INPUT, ev.ClientWaiting): _L._stay,
+    (_S.NEEDS_INPUT, ev.Offline): _L._went_offline,
+    (_S.NEEDS_INPUT, ev.PathChanged): _L._came_online,
+    (_S.FAILED, ev.Start): _L._start,
+    (_S.FAILED, ev.Stop): _L._stop,
+    (_S.STOPPING, ev.Start): _L._stay,  # the supervisor waits for STOPPED before it starts a tunnel again
+    (_S.STOPPING, ev.Stop): _L._stay,
+    (_S.STOPPING, ev.Connected): _L._stay,
+    (_S.STOPPING, ev.Ready): _L._stay,
+    (_S.STOPPING, ev.ForwardsRefused): _L._stay,
+    (_S.STOPPING, ev.ConnectFailed): _L._stay,
+    (_S.STOPPING, ev.InputNeeded): _L._stay,
+    (_S.STOPPING, ev.ConnectionLost): _L._stay,
+    (_S.STOPPING, ev.ClientWaiting): _L._stay,
+    (_S.STOPPING, ev.Closed): _L._closed,
 }

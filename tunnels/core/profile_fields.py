@@ -44,6 +44,10 @@ if TYPE_CHECKING:
 
 _DAY = 86_400.0
 
+#: Seconds without clients after which a connection on demand is ended, unless the profile says otherwise: long
+#: enough for a person who reads what a page or a query has brought.
+ON_DEMAND_IDLE = 600.0
+
 #: Values that were read, by their keys; `BAD` for those that could not be used.
 Values = dict[str, Any]
 
@@ -210,13 +214,16 @@ def make_profile(
     values = {**_inherited(own, defaults), **own}
     rules = _forwards(values, path, notes)
     retry = _retry(own, defaults, path, notes)
+    _check_demand(values, path, notes)
     if len(notes) > before or any(value is BAD for value in values.values()) or retry is None:
         return None
     spec: HostSpec = values.pop("host")
     own_spec = spec if "host" in own else None
     values["user"] = _first(own.get("user"), own_spec and own_spec.user, values.get("user"), spec.user)
     values["port"] = _first(own.get("port"), own_spec and own_spec.port, values.get("port"), spec.port)
-    values["idle_timeout"] = values.get("idle_timeout") or None
+    values["idle_timeout"] = (
+        values.get("idle_timeout", ON_DEMAND_IDLE if values.get("on_demand") else 0) or None
+    )
     for kind in ForwardKind:
         values.pop(kind.value, None)
     spread = [(placed.path, forward) for placed in rules for forward in placed.rule.spread()]
@@ -247,6 +254,15 @@ def _forwards(values: Values, path: KeyPath, notes: Notes) -> tuple[PlacedRule, 
         notes.add(path, "nothing to forward", 'add local = ["5432:db.internal:5432"], remote or dynamic')
     check_together(rules, path, notes)
     return rules
+
+
+def _check_demand(values: Values, path: KeyPath, notes: Notes) -> None:
+    if values.get("on_demand") is True and values.get("hold") == 0:
+        notes.add(
+            (*path, "hold"),
+            "with on_demand a client waits for the connection, so hold cannot be 0",
+            'hold = "20s"',
+        )
 
 
 def _retry(own: Values, defaults: Values, path: KeyPath, notes: Notes) -> Retry | None:

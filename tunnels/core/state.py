@@ -18,6 +18,10 @@ class TunnelState(enum.Enum):
     STOPPING = "stopping"  #: being taken down
 
 
+#: In these a client of the tunnel is served, at once or as soon as it is there.
+WORKING = frozenset({TunnelState.UP, TunnelState.IDLE})
+
+
 class ForwardState(enum.Enum):
     """Where a forward stands."""
 

@@ -86,6 +86,7 @@ class TunnelStatus(NamedTuple):
     cipher: str | None = None
     forwards: tuple[ForwardStatus, ...] = ()
     question: Question | None = None
+    offline: bool = False  #: there is no route to the host
 
     @property
     def listening(self) -> bool:
@@ -107,6 +108,7 @@ class TunnelStatus(NamedTuple):
             "cipher": self.cipher,
             "forwards": [forward.to_json() for forward in self.forwards],
             "question": None if self.question is None else self.question._asdict(),
+            "offline": self.offline,
         }
 
     @classmethod
@@ -128,6 +130,7 @@ class TunnelStatus(NamedTuple):
             cipher=_optional_str(data, "cipher"),
             forwards=tuple(ForwardStatus.from_json(item) for item in _objects(data, "forwards")),
             question=_question_from_json(question),
+            offline=data.get("offline") is True,
         )
 
 

@@ -26,6 +26,7 @@ from tunnels.daemon.handlers import Handlers
 from tunnels.desired_state import DesiredState
 from tunnels.errors import ControlError, ProfileError, TunnelsError
 from tunnels.ssh.connection import connect
+from tunnels.supervisor.network import NetworkMonitor, system_events, system_routes
 from tunnels.supervisor.supervisor import Supervisor
 from tunnels.tasks import TaskScope
 
@@ -89,7 +90,11 @@ async def _daemon(config_path: Path, ready: Callable[[str], None]) -> int:
             _log.error("what should be up could not be written down: %s", exc)
 
     stop = asyncio.Event()
-    supervisor = Supervisor(connect, random=random.random, wall_clock=time.time, on_desired=save)
+    routes = system_routes()
+    supervisor = Supervisor(
+        connect, random=random.random, wall_clock=time.time, on_desired=save, routes=routes
+    )
+    network = NetworkMonitor(supervisor.network_changed, events=system_events(), routes=routes)
     handlers = Handlers(supervisor, config, started_at=time.time(), shutdown=stop.set)
     server = ControlServer(control_socket.listen(paths.socket_path()), handlers)
     _log.info("daemon %s started, pid %d, with %s", __version__, os.getpid(), config_path)
@@ -98,6 +103,7 @@ async def _daemon(config_path: Path, ready: Callable[[str], None]) -> int:
     scope = TaskScope("daemon")
     _on_signals(stop, lambda: scope.spawn(_reload(handlers.reload), name="reload"))
     try:
+        network.start()
         await handlers.take_up(names)
         save(supervisor.names)
         await server.start()
@@ -108,6 +114,7 @@ async def _daemon(config_path: Path, ready: Callable[[str], None]) -> int:
     finally:
         running = False  # said first: nobody is to bring back what is just ending
         save(supervisor.names)
+        network.close()
         await server.aclose()
         await supervisor_close(supervisor)
         await scope.aclose()
@@ -150,7 +157,11 @@ def run_foreground(config: Path, profiles: list[Profile]) -> int:
 async def _foreground(config_path: Path, profiles: list[Profile]) -> int:
     stop = asyncio.Event()
     names = {profile.name for profile in profiles}
-    supervisor = Supervisor(connect, random=random.random, wall_clock=time.time, on_desired=lambda _: None)
+    routes = system_routes()
+    supervisor = Supervisor(
+        connect, random=random.random, wall_clock=time.time, on_desired=lambda _: None, routes=routes
+    )
+    network = NetworkMonitor(supervisor.network_changed, events=system_events(), routes=routes)
     config = Config(config_path)
 
     async def reload() -> Json:
@@ -161,9 +172,11 @@ async def _foreground(config_path: Path, profiles: list[Profile]) -> int:
     scope = TaskScope("foreground")
     try:
         _on_signals(stop, lambda: scope.spawn(_reload(reload), name="reload"))
+        network.start()
         await asyncio.gather(*(supervisor.up(profile) for profile in profiles))
         await stop.wait()
     finally:
+        network.close()
         await supervisor_close(supervisor)
         await scope.aclose()
     return 0

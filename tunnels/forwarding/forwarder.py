@@ -25,6 +25,7 @@ class Forwarder:
         self.state = ForwardState.PENDING
         self.error: TunnelsError | None = None
         self._on_change = on_change
+        self.last_client_at = 0.0  #: when the last client went, in the event loop's time
         self._ends: dict[SocketEnd, asyncio.Task[None] | None] = {}  # and what still opens their channel
 
     def __repr__(self) -> str:
@@ -51,6 +52,7 @@ class Forwarder:
 
     def _lose(self, end: SocketEnd) -> None:
         """The socket of an end is gone; whoever still opens its channel need not."""
+        self.last_client_at = asyncio.get_running_loop().time()
         opening = self._ends.pop(end, None)
         if opening is not None:
             opening.cancel()

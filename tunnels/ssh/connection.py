@@ -22,9 +22,10 @@ from tunnels.errors import (
 )
 from tunnels.forwarding.channel import Acceptor, ChannelEnd, LinkLost, Origin, RemoteListener
 from tunnels.ssh import keys, prompts
+from tunnels.ssh.client import Client
 from tunnels.ssh.cpu import has_aes
 from tunnels.ssh.destination import Destination, Route
-from tunnels.ssh.dial import dial
+from tunnels.ssh.dial import dial, limit_retransmission_timeout
 from tunnels.ssh.faults import channel_error, connect_error, lost_error
 from tunnels.ssh.host_keys import HostKeyChecker
 from tunnels.ssh.options import LOGIN_TIMEOUT, connect_options, connect_timeout
@@ -42,10 +43,15 @@ CLOSE_TIMEOUT = 3.0
 LINK_HIGH_WATER = 512 * 1024
 
 OnLost = Callable[[TunnelsError], None]
+OnFound = Callable[[tuple[str, ...]], None]
 
 
-async def connect(profile: Profile, on_lost: OnLost) -> SshConnection:
+async def connect(
+    profile: Profile, on_lost: OnLost, on_found: OnFound = lambda _addresses: None
+) -> SshConnection:
     """Resolve a profile, pass its jump hosts, check every host key and log in.
+
+    ``on_found`` is told the addresses of the first host on the way, before they are dialled.
 
     Raises ConnectError, or PersonNeeded where somebody must answer something first. Cancelling ends the
     attempt and what there is of the connection.
@@ -60,9 +66,11 @@ async def connect(profile: Profile, on_lost: OnLost) -> SshConnection:
     hops: list[asyncssh.SSHClientConnection] = []
     try:
         for hop in route.hops:
-            hops.append(await _connect_hop(profile, hop, through=hops[-1] if hops else None))
-        client = _Client()
-        conn = await _connect_hop(profile, route.target, through=hops[-1] if hops else None, client=client)
+            through = hops[-1] if hops else None
+            hops.append(await _connect_hop(profile, hop, Client(), through=through, on_found=on_found))
+        client = Client()
+        through = hops[-1] if hops else None
+        conn = await _connect_hop(profile, route.target, client, through=through, on_found=on_found)
         return SshConnection(conn, hops, client, on_lost)
     except BaseException:
         for conn in reversed(hops):
@@ -93,13 +101,13 @@ def _refuse_unsupported(profile: Profile, route: Route) -> None:
 async def _connect_hop(
     profile: Profile,
     destination: Destination,
+    client: Client,
     *,
     through: asyncssh.SSHClientConnection | None,
-    client: _Client | None = None,
+    on_found: OnFound,
 ) -> asyncssh.SSHClientConnection:
     """Connect and log in to one host."""
     checker = HostKeyChecker(destination, profile.host_key_policy)
-    client = client or _Client()
     client.checker = checker
     where = str(destination)
     offered = keys.Keys()
@@ -107,7 +115,7 @@ async def _connect_hop(
         offered = await keys.gather(destination)
         options = connect_options(destination, host_key_algorithms=checker.algorithms(), aes=has_aes())
         if through is None:
-            options["sock"] = sock = await dial(destination)
+            options["sock"] = sock = await dial(destination, on_found)
         else:
             options["tunnel"], sock = through, None
         try:
@@ -142,46 +150,6 @@ async def _connect_hop(
         offered.close()
 
 
-class _Client(asyncssh.SSHClient):
-    """What asyncssh calls back about a connection. Nothing in here raises: that would end the connection."""
-
-    def __init__(self) -> None:
-        self.checker: HostKeyChecker | None = None
-        self.verdict: TunnelsError | None = None  #: why the host key was not accepted
-        self.lost: list[Exception | None] = []
-        self.on_lost: Callable[[Exception | None], None] | None = None
-
-    def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
-        """Our own check decides about every key."""
-        return self._judge(lambda checker: checker.check(key.public_data, key.get_algorithm()))
-
-    def validate_host_ca_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
-        """Our own check decides about every certificate authority; asyncssh checks the certificate."""
-
-        def check(checker: HostKeyChecker) -> None:
-            checker.check_ca(key.public_data)
-
-        return self._judge(check)
-
-    def _judge(self, check: Callable[[HostKeyChecker], None]) -> bool:
-        try:
-            assert self.checker is not None
-            check(self.checker)
-        except TunnelsError as error:
-            self.verdict = error
-            return False
-        except Exception as exc:  # noqa: BLE001 - whatever goes wrong in here, the key is not accepted
-            _log.error("checking a host key ended with a bug", exc_info=exc)
-            return False
-        return True
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The connection has ended, for whatever reason."""
-        self.lost.append(exc)
-        if self.on_lost is not None:
-            self.on_lost(exc)
-
-
 class SshConnection:
     """A live connection, with the jump hosts it goes through."""
 
@@ -189,7 +157,7 @@ class SshConnection:
         self,
         conn: asyncssh.SSHClientConnection,
         hops: list[asyncssh.SSHClientConnection],
-        client: _Client,
+        client: Client,
         on_lost: OnLost,
     ) -> None:
         self._conn = conn
@@ -219,6 +187,32 @@ class SshConnection:
     def rtt_ms(self) -> float | None:
         """The last measured round trip, in milliseconds."""
         return self._round_trip.milliseconds
+
+    @property
+    def local_address(self) -> str | None:
+        """The address of this machine that it uses; None where it goes through another program."""
+        return self._address("sockname")
+
+    @property
+    def peer_address(self) -> str | None:
+        """The address that its packets go to: of the server, or of the first jump host."""
+        return self._address("peername")
+
+    def _address(self, which: str) -> str | None:
+        first = self._hops[0] if self._hops else self._conn
+        found = first.get_extra_info(which)
+        return str(found[0]) if isinstance(found, tuple) else None
+
+    async def probe(self, limit: float) -> bool:
+        """Ask the server for an answer; whether it came within ``limit`` seconds."""
+        return await self._round_trip.answers(limit)
+
+    def expect_outage(self, expected: bool, /) -> None:
+        """While an outage is expected, TCP repeats what got no answer every second, where the system can."""
+        first = self._hops[0] if self._hops else self._conn
+        sock = first.get_extra_info("socket")
+        if sock is not None:
+            limit_retransmission_timeout(sock, expected)
 
     async def open_channel(self, end: ChannelEnd, connect: Address, origin: Origin) -> None:
         """Have the server connect to ``connect`` and couple the channel to ``end``. See `channel.Link`."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import sys
+from collections.abc import Callable
 
 import aiohappyeyeballs
 
@@ -17,8 +19,23 @@ ATTEMPT_DELAY = 0.25
 _FAMILIES = {"any": socket.AF_UNSPEC, "inet": socket.AF_INET, "inet6": socket.AF_INET6}
 
 
-async def dial(destination: Destination) -> socket.socket:
-    """Connect. Raises OSError: gaierror for the name, TimeoutError for no answer."""
+#: Socket options of TCP that Python has no names for. Linux 6.15 (tcp(7)): the longest time between two
+#: retransmissions, in milliseconds; without it, 120 s. macOS (netinet/tcp.h): seconds without an acknowledgement.
+_TCP_RTO_MAX_MS = 44
+_TCP_RXT_CONNDROPTIME = 0x80
+
+#: Milliseconds between two retransmissions while an outage is expected, and usually.
+_RTO_IN_OUTAGE = 1_000
+_RTO_USUAL = 120_000
+
+
+async def dial(
+    destination: Destination, on_found: Callable[[tuple[str, ...]], None] = lambda _addresses: None
+) -> socket.socket:
+    """Connect; ``on_found`` is told the addresses first.
+
+    Raises OSError: gaierror for the name, TimeoutError for no answer.
+    """
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(connect_timeout(destination)):
         found = await loop.getaddrinfo(
@@ -27,6 +44,7 @@ async def dial(destination: Destination) -> socket.socket:
             family=_FAMILIES[destination.address_family],
             type=socket.SOCK_STREAM,
         )
+        on_found(tuple(dict.fromkeys(str(sockaddr[0]) for _, _, _, _, sockaddr in found)))
         local = None
         if destination.bind_address is not None:
             local = await loop.getaddrinfo(destination.bind_address, 0, type=socket.SOCK_STREAM)
@@ -34,8 +52,29 @@ async def dial(destination: Destination) -> socket.socket:
             found, local_addr_infos=local, happy_eyeballs_delay=ATTEMPT_DELAY, interleave=1
         )
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    silent = user_timeout(destination)
-    if silent > 0 and sys.platform == "linux":
-        # Keepalives queue behind data; the kernel finds a peer that acknowledges nothing in the same time.
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(silent * 1000))
+    _bound_silence(sock, user_timeout(destination))
     return sock
+
+
+def _bound_silence(sock: socket.socket, seconds: float) -> None:
+    """Let the kernel end a connection whose data is not acknowledged for this long; 0: its own bound.
+
+    Keepalives queue behind data; this finds a peer that acknowledges nothing in the same time as they would.
+    """
+    if seconds <= 0:
+        return
+    if sys.platform == "linux":
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
+    elif sys.platform == "darwin":
+        sock.setsockopt(socket.IPPROTO_TCP, _TCP_RXT_CONNDROPTIME, max(1, round(seconds)))
+
+
+def limit_retransmission_timeout(sock: socket.socket, outage: bool) -> None:
+    """Repeat what got no answer every second during an outage, so that its end is not slept through.
+
+    TCP doubles the time between two retransmissions (RFC 6298 section 5.5): after an outage of 20 s it may
+    sleep for another 20. A connection that answers again within a second need not be replaced.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # an older kernel
+            sock.setsockopt(socket.IPPROTO_TCP, _TCP_RTO_MAX_MS, _RTO_IN_OUTAGE if outage else _RTO_USUAL)

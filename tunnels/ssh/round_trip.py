@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -40,3 +41,14 @@ class RoundTrip:
         await self._ask()
         if not self._conn.is_closed():  # a connection that ends answers everything at once
             self.milliseconds = round((time.perf_counter() - started) * 1000, 2)
+
+    async def answers(self, limit: float) -> bool:
+        """Send a keepalive; whether its answer comes within ``limit`` seconds."""
+        if self._ask is None:
+            return True  # nobody to ask: the usual keepalives must find out
+        try:
+            async with asyncio.timeout(limit):
+                await self.measure()
+        except TimeoutError:
+            return False
+        return not self._conn.is_closed()

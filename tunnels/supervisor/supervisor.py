@@ -11,18 +11,20 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from tunnels.core.backoff import Random
+from tunnels.core.path import NetworkChange
 from tunnels.core.profile import Profile
-from tunnels.core.state import TunnelState
+from tunnels.core.state import WORKING, TunnelState
 from tunnels.core.status import TunnelStatus
 from tunnels.errors import DaemonNotRunning
 from tunnels.supervisor.bus import Bus
 from tunnels.supervisor.connector import Connector
+from tunnels.supervisor.routes import ALWAYS_ONLINE, Routes
 from tunnels.supervisor.tunnel import Observer, Tunnel
 
 _log = logging.getLogger("tunnels")
 
 #: A tunnel in one of these works, or is about to; it is not replaced behind its clients' backs.
-_AT_WORK = frozenset({TunnelState.UP, TunnelState.CONNECTING})
+_AT_WORK = WORKING | {TunnelState.CONNECTING}
 
 
 class Upped(enum.Enum):
@@ -67,6 +69,7 @@ class Supervisor:
         wall_clock: Callable[[], float],
         on_desired: Callable[[tuple[str, ...]], None],
         observer: Observer = lambda _profile, _transition: None,
+        routes: Routes = ALWAYS_ONLINE,
     ) -> None:
         self.bus = Bus()
         self._connector = connector
@@ -74,6 +77,7 @@ class Supervisor:
         self._wall_clock = wall_clock
         self._on_desired = on_desired
         self._observer = observer
+        self._routes = routes
         self._tunnels: dict[str, Tunnel] = {}
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -100,7 +104,7 @@ class Supervisor:
                     await self._remove(profile.name)
                     tunnel = None
             if tunnel is not None:
-                already = tunnel.state is TunnelState.UP
+                already = tunnel.state in WORKING
                 tunnel.start()
                 return Upped.ALREADY if already else Upped.STARTED
             self._add(profile)
@@ -115,6 +119,7 @@ class Supervisor:
             wall_clock=self._wall_clock,
             on_change=self.bus.changed,
             observer=self._observer,
+            routes=self._routes,
         )
         self._tunnels[profile.name] = tunnel
         tunnel.start()
@@ -171,6 +176,11 @@ class Supervisor:
                 if start or name in there:
                     self._add(profile)
             self.bus.changed()
+
+    def network_changed(self, change: NetworkChange) -> None:
+        """The network of this machine is not what it was: let every tunnel look what that means for it."""
+        for tunnel in list(self._tunnels.values()):
+            tunnel.network_changed(change)
 
     def answer(self, name: str, question_id: str, answer: str) -> None:
         """Pass on a person's answer. Raises DaemonNotRunning where no such tunnel runs."""

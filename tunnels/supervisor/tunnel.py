@@ -1,57 +1,51 @@
 """One running tunnel: performs what its `Lifecycle` decides, and tells it what happened.
 
-The decisions are all in ``core.lifecycle``; in here are the things it decides about: the listening
-sockets and the remote listeners, the attempt or the connection of the moment, one timer, the door.
+The decisions are all in ``core.lifecycle``; in here are the things it decides about: the forwards, the
+attempt or the connection of the moment, one timer, the door.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 
+from tunnels.core import actions as do
+from tunnels.core import events as ev
 from tunnels.core import lifecycle as lc
-from tunnels.core.address import Address
-from tunnels.core.backoff import Random
-from tunnels.core.forward import Forward, ForwardKind
+from tunnels.core.backoff import Random, probe_limit
 from tunnels.core.lifecycle import Lifecycle
+from tunnels.core.path import NetworkChange
 from tunnels.core.profile import Profile
-from tunnels.core.question import PersonNeeded, Question
-from tunnels.core.state import ForwardState, TunnelState
+from tunnels.core.question import PersonNeeded
+from tunnels.core.state import TunnelState
 from tunnels.core.status import TunnelStatus
-from tunnels.core.transition import Transition
+from tunnels.core.transition import Transition, transition
 from tunnels.errors import (
     AlreadyAnswered,
     ConnectionLost,
-    DialError,
-    ErrorInfo,
     HostUnreachable,
-    InternalError,
     ListenError,
     TunnelsError,
 )
 from tunnels.forwarding.door import Door
-from tunnels.forwarding.dynamic import DynamicForwarder
-from tunnels.forwarding.forwarder import Forwarder
-from tunnels.forwarding.local import ListeningForwarder, LocalForwarder
-from tunnels.forwarding.remote import RemoteForwarder
+from tunnels.supervisor.alarm import Alarm
+from tunnels.supervisor.attempt import attempt
 from tunnels.supervisor.connector import Connection, Connector
+from tunnels.supervisor.forwards import Forwards
+from tunnels.supervisor.idle import IdleWatch
+from tunnels.supervisor.reach import Reach
+from tunnels.supervisor.routes import ALWAYS_ONLINE, Routes
+from tunnels.supervisor.tunnel_log import TunnelLog
 from tunnels.tasks import TaskScope
 
 #: Told of every change of a tunnel's state. It must not raise, and not take long.
 Observer = Callable[[Profile, Transition], None]
 
-_WITH_A_REASON = frozenset({TunnelState.BACKOFF, TunnelState.FAILED, TunnelState.NEEDS_INPUT})
+#: What happens to the network is of no interest in these.
+_AT_REST = frozenset({TunnelState.STOPPED, TunnelState.STOPPING, TunnelState.FAILED})
 
 #: Seconds for a connection to close; `ssh.connection` allows itself less, and another connector may hang.
 CLOSE_TIMEOUT = 6.0
-
-
-class TunnelLog(logging.LoggerAdapter[logging.Logger]):
-    """Every line of a tunnel carries its name."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(logging.getLogger("tunnels.tunnel"), {"tunnel": name})
 
 
 class Tunnel:
@@ -66,34 +60,51 @@ class Tunnel:
         wall_clock: Callable[[], float],
         on_change: Callable[[], None],
         observer: Observer = lambda _profile, _transition: None,
+        routes: Routes = ALWAYS_ONLINE,
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self.profile = profile
         self._connector = connector
         self._wall_clock = wall_clock
         self._on_change = on_change
         self._observer = observer
+        self._reach = Reach(routes)
         self._log = TunnelLog(profile.name)
-        self._loop = asyncio.get_running_loop()
-        self._lifecycle = Lifecycle(profile.retry, random=random)
+        self._loop = loop or asyncio.get_running_loop()
+        self._lifecycle = Lifecycle(
+            profile.retry,
+            random=random,
+            on_demand=profile.on_demand,
+            hangs_up=profile.on_demand and profile.idle_timeout is not None,
+        )
         self._since = wall_clock()
         self._scope = TaskScope(profile.name)
         self._door = Door(profile.hold, on_waiting=self._client_waits)
-        self._listening: list[ListeningForwarder] = []
-        self._remote: list[RemoteForwarder] = []
-        self._forwarders = [self._forwarder(forward) for forward in profile.forwards]
+        self._forwards = Forwards(
+            profile.forwards,
+            self._door,
+            self._scope,
+            on_change=on_change,
+            on_refused=self._log.client_refused,
+            on_failed=self._log.forward_failed,
+            on_bound=self._bound,
+        )
         self._connection: Connection | None = None
         self._attempt: asyncio.Task[None] | None = None
         self._opening: asyncio.Task[None] | None = None
-        self._binding: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer = Alarm(self._loop)
+        self._idle = IdleWatch(
+            self._forwards, profile.idle_timeout or 0.0, lambda: self._feed(ev.Unused()), loop=self._loop
+        )
+        self._probing: asyncio.Task[None] | None = None
         self._person: PersonNeeded | None = None
         self._stopped = asyncio.Event()
         self._stopped.set()
-        self._queue: list[lc.Event] = []
+        self._queue: list[ev.Event] = []
         self._handling = False
 
     def __repr__(self) -> str:
-        return f"<Tunnel {self.profile.name}: {self.state.value}, {len(self._forwarders)} forwards>"
+        return f"<Tunnel {self.profile.name}: {self.state.value}, {len(self._forwards)} forwards>"
 
     @property
     def state(self) -> TunnelState:
@@ -105,23 +116,23 @@ class Tunnel:
     def start(self) -> None:
         """Bring it up, or dial at once if it is waiting to. Returns at once."""
         self._stopped.clear()
-        self._feed(lc.Start())
+        self._feed(ev.Start())
 
     async def stop(self) -> None:
         """Take it down; when this returns its ports are free."""
-        self._feed(lc.Stop())
+        self._feed(ev.Stop())
         await self._stopped.wait()
 
     def answer(self, question_id: str, answer: str) -> None:
         """Take a person's answer. Raises UsageError where nothing, or something else, was asked."""
-        person = self._person if self.state is TunnelState.NEEDS_INPUT else None
+        person = self._asking
         if person is None or person.question.id != question_id:
             raise AlreadyAnswered(
                 f"{self.profile.name} no longer waits for this answer", hint="look at `tunnels status`"
             )
         person.take(answer)
         self._person = None
-        self._feed(lc.Answered())
+        self._feed(ev.Answered())
 
     def status(self) -> TunnelStatus:
         """The tunnel as it stands now."""
@@ -138,20 +149,18 @@ class Tunnel:
             rtt_ms=None if self._connection is None else self._connection.rtt_ms,
             reconnects=machine.reconnects,
             cipher=None if self._connection is None else self._connection.cipher,
-            forwards=tuple(forwarder.status() for forwarder in self._forwarders),
-            question=self._question(),
+            forwards=self._forwards.statuses(),
+            question=None if self._asking is None else self._asking.question,
+            offline=not machine.online,
         )
 
-    def _question(self) -> Question | None:
-        return (
-            self._person.question
-            if self._person is not None and self.state is TunnelState.NEEDS_INPUT
-            else None
-        )
+    @property
+    def _asking(self) -> PersonNeeded | None:
+        return self._person if self.state is TunnelState.NEEDS_INPUT else None
 
     # --- the machine ------------------------------------------------------------------------------
 
-    def _feed(self, event: lc.Event) -> None:
+    def _feed(self, event: ev.Event) -> None:
         """Give the machine an event and do what it says. Events that this causes wait for their turn."""
         self._queue.append(event)
         if self._handling:
@@ -164,77 +173,53 @@ class Tunnel:
             self._handling = False
         self._on_change()
 
-    def _handle(self, event: lc.Event) -> None:
+    def _handle(self, event: ev.Event) -> None:
         before = self.state
         try:
-            actions = self._lifecycle.handle(event, self._loop.time())
+            now = self._loop.time()
+            actions = self._lifecycle.handle(event, now)
         except lc.IllegalEvent as exc:  # a bug of ours: say so, and keep what works working
             self._log.error("%s", exc, exc_info=exc)
             return
         if self.state is not before:
             self._since = self._wall_clock()
-            self._log_state()
-            self._observer(self.profile, self._transition(before))
+            self._log.state(self.profile.host, self._lifecycle, now)
+            self._observer(
+                self.profile,
+                transition(self.profile.name, before, self.state, self._since, self._lifecycle.error),
+            )
         for action in actions:
             self._perform(action)
 
-    def _transition(self, before: TunnelState) -> Transition:
-        error = self._lifecycle.error if self.state in _WITH_A_REASON else None
-        return Transition(
-            self.profile.name, before, self.state, self._since, None if error is None else error.info
-        )
-
-    def _log_state(self) -> None:
-        machine = self._lifecycle
-        error = "" if machine.error is None else machine.error.message
-        match machine.state:
-            case TunnelState.BACKOFF:
-                assert machine.retry_at is not None
-                delay = machine.retry_at - self._loop.time()
-                self._log.warning("%s; attempt %d in %.1f s", error, machine.attempt + 1, delay)
-            case TunnelState.FAILED:
-                self._log.error("failed: %s", error)
-            case TunnelState.NEEDS_INPUT:
-                self._log.warning("needs input: %s", error)
-            case TunnelState.CONNECTING:
-                self._log.info("connecting to %s (attempt %d)", self.profile.host, machine.attempt)
-            case state:
-                self._log.info("%s", state.value)
-
-    def _perform(self, action: lc.Action) -> None:
+    def _perform(self, action: do.Action) -> None:
         match action:
-            case lc.BindListeners():
+            case do.BindListeners():
                 self._door.shut()
-                self._binding = self._scope.spawn(self._bind(), name="bind")
-            case lc.ReleaseListeners(error):
+                self._forwards.bind()
+            case do.ReleaseListeners(error):
                 self._release(error)
-            case lc.Connect():
+            case do.Connect():
                 self._attempt = self._scope.spawn(self._connect(), name="connect")
-            case lc.OpenForwards():
+            case do.OpenForwards():
                 self._opening = self._scope.spawn(self._open_forwards(), name="open forwards")
-            case lc.DropConnection():
+            case do.DropConnection():
                 self._drop_connection()
-            case lc.CloseAll():
+            case do.CloseAll():
                 self._scope.spawn(self._close_all(), name="close")
-            case lc.SetRetry(at):
-                self._set_timer(at, lc.RetryDue())
-            case lc.SetSettle(at):
-                self._set_timer(at, lc.Settled())
-            case lc.CancelTimer():
-                self._cancel_timer()
+            case do.SetRetry(at):
+                self._timer.set(at, self._retry_due)
+            case do.SetSettle(at):
+                self._timer.set(at, lambda: self._feed(ev.Settled()))
+            case do.CancelTimer():
+                self._timer.cancel()
+            case do.Probe():
+                self._stop_probing()
+                self._probing = self._scope.spawn(self._probe(), name="probe")
+            case do.WatchClients():
+                self._idle.start()
 
-    def _set_timer(self, at: float, event: lc.Event) -> None:
-        self._cancel_timer()
-        self._timer = self._loop.call_at(at, self._timer_due, event)
-
-    def _timer_due(self, event: lc.Event) -> None:
-        self._timer = None
-        self._feed(event)
-
-    def _cancel_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _retry_due(self) -> None:
+        self._feed(ev.RetryDue(clients=self._door.waiting > 0))
 
     # --- connecting -------------------------------------------------------------------------------
 
@@ -249,47 +234,48 @@ class Tunnel:
 
         connection: Connection | None = None
         try:
-            connection = await self._connector(self.profile, on_lost)
-        except PersonNeeded as person:
-            if self._attempt is me:
-                self._attempt = None
-                self._person = person
-                self._feed(lc.InputNeeded(person.error))
-            return
-        except TunnelsError as error:
-            self._attempt_failed(me, error)
-            return
+            outcome = await attempt(self._connector, self.profile, on_lost, self._reach.found, self._log)
         except asyncio.CancelledError:
             # We cancel an attempt only after letting go of it; this one was broken off from within.
             self._attempt_failed(me, HostUnreachable("the attempt was broken off"))
             raise
-        except Exception as exc:  # noqa: BLE001 - a bug in connecting must not leave the tunnel hanging
-            self._log.error("connecting ended with a bug", exc_info=exc)
-            self._attempt_failed(
-                me, InternalError(f"{type(exc).__name__}: {exc}", hint="`tunnels logs` has the details")
-            )
+        if isinstance(outcome, PersonNeeded):
+            if self._attempt is me:
+                self._attempt = None
+                self._person = outcome
+                self._feed(ev.InputNeeded(outcome.error))
             return
+        if isinstance(outcome, TunnelsError):
+            self._attempt_failed(me, outcome)
+            return
+        connection = outcome
         if self._attempt is not me:  # nobody waits for it any more
             await connection.aclose()
             return
         self._attempt = None
         self._connection = connection
+        self._reach.connected(connection)
         if lost:
-            self._feed(lc.Connected())
+            self._feed(ev.Connected())
             self._connection_lost(lost[0])
         else:
-            self._feed(lc.Connected())
+            self._feed(ev.Connected())
 
     def _attempt_failed(self, attempt: asyncio.Task[object] | None, error: TunnelsError) -> None:
         if self._attempt is not attempt:
             return
         self._attempt = None
-        self._feed(lc.ConnectFailed(error))
-        if self._door.waiting:
-            self._client_waits()
+        self._went_wrong(ev.ConnectFailed(error))
 
-    def _connection_lost(self, error: TunnelsError) -> None:
-        self._feed(lc.ConnectionLost(error))
+    def _connection_lost(self, error: TunnelsError, *, network_changed: bool = False) -> None:
+        self._reach.disconnected()
+        self._went_wrong(ev.ConnectionLost(error, network_changed))
+
+    def _went_wrong(self, event: ev.ConnectFailed | ev.ConnectionLost) -> None:
+        """Say first whether there is any route, because that decides what follows."""
+        if self.state not in _AT_REST and not self._reach.look():
+            self._feed(ev.Offline())
+        self._feed(event)
         if self._door.waiting:
             self._client_waits()
 
@@ -299,8 +285,9 @@ class Tunnel:
         if self._opening is not None:
             self._opening.cancel()
             self._opening = None
-        for forwarder in self._remote:
-            forwarder.link_lost()
+        self._stop_probing()
+        self._idle.stop()
+        self._forwards.link_lost()
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
             attempt.cancel()
@@ -311,84 +298,90 @@ class Tunnel:
     def _client_waits(self) -> None:
         # STOPPED and FAILED are possible for a client that was accepted in the very moment of the change.
         if self.state not in (TunnelState.STOPPED, TunnelState.FAILED):
-            self._feed(lc.ClientWaiting())
+            self._feed(ev.ClientWaiting())
+
+    # --- the network ------------------------------------------------------------------------------
+
+    def network_changed(self, change: NetworkChange) -> None:
+        """The network of this machine is not what it was; perhaps that concerns this tunnel."""
+        if self.state in _AT_REST:
+            return
+        changed = self._reach.changed(change)
+        cut = None if self._connection is None else self._reach.cut_off(self._connection)
+        if cut is not None and self.state is TunnelState.UP:
+            error = ConnectionLost(f"the network has changed: {cut}")
+            self._connection_lost(error, network_changed=True)
+        if changed is None:
+            self._go_offline()
+        elif changed or not self._lifecycle.online:
+            self._log.back_online(self.profile.host, was_offline=not self._lifecycle.online)
+            self._feed(ev.PathChanged())
+
+    def _go_offline(self) -> None:
+        if not self._lifecycle.online:
+            return
+        self._log.offline(self.profile.host, self.state)
+        self._stop_probing()
+        if self._connection is not None:
+            self._connection.expect_outage(True)
+        self._feed(ev.Offline())
+        if self._door.waiting:  # the machine may be wrong about its routes
+            self._client_waits()
+
+    def _stop_probing(self) -> None:
+        if self._probing is not None:
+            self._probing.cancel()
+            self._probing = None
+
+    async def _probe(self) -> None:
+        """The network has changed, and the connection may have died with the old one."""
+        connection = self._connection
+        assert connection is not None
+        limit = probe_limit(connection.rtt_ms)
+        if await connection.probe(limit):
+            connection.expect_outage(False)
+        elif self._connection is connection:
+            self._probing = None
+            error = ConnectionLost(f"no answer within {limit:.1f} s after the network had changed")
+            self._connection_lost(error, network_changed=True)
 
     # --- forwards ---------------------------------------------------------------------------------
 
-    def _forwarder(self, forward: Forward) -> Forwarder:
-        forwarder: LocalForwarder | DynamicForwarder | RemoteForwarder
-        match forward.kind:
-            case ForwardKind.LOCAL:
-                forwarder = LocalForwarder(
-                    forward,
-                    self._door,
-                    self._scope,
-                    on_change=self._on_change,
-                    on_refused=self._client_refused,
-                )
-                self._listening.append(forwarder)
-            case ForwardKind.DYNAMIC:
-                forwarder = DynamicForwarder(
-                    forward,
-                    self._door,
-                    self._scope,
-                    on_change=self._on_change,
-                    on_refused=self._client_refused,
-                )
-                self._listening.append(forwarder)
-            case ForwardKind.REMOTE:
-                forwarder = RemoteForwarder(
-                    forward, self._scope, on_change=self._on_change, on_refused=self._client_refused
-                )
-                self._remote.append(forwarder)
-        return forwarder
+    def _bound(self) -> None:
+        if self.state is TunnelState.IDLE:
+            self._refuse_forwards()
 
-    def _client_refused(self, connect: Address, error: DialError) -> None:
-        self._log.warning("a client could not reach %s: %s", connect, error.message)
-
-    async def _bind(self) -> None:
-        await asyncio.gather(*(forwarder.bind() for forwarder in self._listening))
-        self._log_failed(self._listening)
-
-    def _log_failed(self, forwarders: list[ListeningForwarder] | list[RemoteForwarder]) -> None:
-        for forwarder in forwarders:
-            if forwarder.state is ForwardState.FAILED and forwarder.error is not None:
-                self._log.error("%s: %s", forwarder.forward, forwarder.error.message)
+    def _refuse_forwards(self) -> bool:
+        """Say so if a forward cannot listen, for those who want all or nothing."""
+        error = self._forwards.first_error if self.profile.exit_on_forward_failure else None
+        if error is None:
+            return False
+        self._feed(ev.ForwardsRefused(ListenError(error.message, hint=error.hint)))
+        return True
 
     async def _open_forwards(self) -> None:
         """Try every forward on the new connection, then say so."""
         connection = self._connection
         assert connection is not None
         self._door.admit(connection)
-        if self._binding is not None:
-            # Not awaited itself: the end of this connection must not be the end of the binding.
-            await asyncio.wait([self._binding])
-        await asyncio.gather(*(forwarder.open(connection) for forwarder in self._remote))
-        self._log_failed(self._remote)
+        await self._forwards.bound()
+        await self._forwards.open(connection)
         self._opening = None
-        failed = [forwarder.error for forwarder in self._forwarders if forwarder.error is not None]
-        if failed and self.profile.exit_on_forward_failure:
-            self._feed(lc.ForwardsRefused(ListenError(failed[0].message, hint=failed[0].hint)))
-        else:
-            self._feed(lc.Ready())
+        if not self._refuse_forwards():
+            self._feed(ev.Ready())
 
     # --- the end ----------------------------------------------------------------------------------
 
     def _release(self, error: TunnelsError) -> None:
-        if self._binding is not None:
-            self._binding.cancel()
-            self._binding = None
         self._door.close(error)
-        for forwarder in self._listening:
-            forwarder.close()
+        self._forwards.release()
 
     async def _close_all(self) -> None:
         connection, self._connection = self._connection, None
         try:
             self._drop_connection()
             self._release(ConnectionLost("the tunnel was taken down"))
-            for forwarder in self._remote:
-                forwarder.reset_clients()
+            self._forwards.reset_remote_clients()
             if connection is not None:
                 async with asyncio.timeout(CLOSE_TIMEOUT):
                     await connection.aclose()
@@ -399,12 +392,5 @@ class Tunnel:
         finally:
             # A scope is closed once; what the tunnel does after the next start gets a new one.
             await self._scope.aclose()
-            self._feed(lc.Closed())
+            self._feed(ev.Closed())
             self._stopped.set()
-
-
-def error_of(status: TunnelStatus) -> ErrorInfo | None:
-    """The error that best says why a tunnel is not as it should be: its own, or that of a forward."""
-    if status.error is not None:
-        return status.error
-    return next((forward.error for forward in status.forwards if forward.error is not None), None)

@@ -1,0 +1,53 @@
+"""What a tunnel writes into the log."""
+
+from __future__ import annotations
+
+import logging
+
+from tunnels.core.address import Address
+from tunnels.core.forward import Forward
+from tunnels.core.lifecycle import Lifecycle
+from tunnels.core.state import TunnelState
+from tunnels.errors import DialError, TunnelsError
+
+
+class TunnelLog(logging.LoggerAdapter[logging.Logger]):
+    """Every line of a tunnel carries its name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(logging.getLogger("tunnels.tunnel"), {"tunnel": name})
+
+    def state(self, host: str, machine: Lifecycle, now: float) -> None:
+        """The state has changed."""
+        error = "" if machine.error is None else machine.error.message
+        match machine.state:
+            case TunnelState.BACKOFF:
+                assert machine.retry_at is not None
+                offline = "" if machine.online else "; offline, waits for the network"
+                delay = max(0.0, machine.retry_at - now)
+                self.warning("%s%s; attempt %d in %.1f s", error, offline, machine.attempt + 1, delay)
+            case TunnelState.FAILED:
+                self.error("failed: %s", error)
+            case TunnelState.NEEDS_INPUT:
+                self.warning("needs input: %s", error)
+            case TunnelState.CONNECTING:
+                self.info("connecting to %s (attempt %d)", host, machine.attempt)
+            case state:
+                self.info("%s", state.value)
+
+    def client_refused(self, connect: Address, error: DialError) -> None:
+        """A client could not be served."""
+        self.warning("a client could not reach %s: %s", connect, error.message)
+
+    def forward_failed(self, forward: Forward, error: TunnelsError) -> None:
+        """A forward cannot listen."""
+        self.error("%s: %s", forward, error.message)
+
+    def offline(self, host: str, state: TunnelState) -> None:
+        """There is no route any more."""
+        if state is not TunnelState.IDLE:
+            self.info("offline: no route to %s", host)
+
+    def back_online(self, host: str, *, was_offline: bool) -> None:
+        """There is a route again, or another one."""
+        self.info("there is a route to %s again" if was_offline else "the way to %s has changed", host)
