@@ -177,7 +177,12 @@ async def _stay(host: str, port: int, interval: float, patience: float, ended: a
 async def _main(way: str, host: str, port: int, interval: float, patience: float) -> None:
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
-    loop.add_reader(sys.stdin.fileno(), lambda: (loop.remove_reader(sys.stdin.fileno()), ended.set()))
+
+    def told() -> None:
+        loop.remove_reader(sys.stdin.fileno())
+        ended.set()
+
+    loop.add_reader(sys.stdin.fileno(), told)
     clients = {"coming": _keep_coming, "staying": _stay}[way]
     await clients(host, port, interval, patience, ended)
 

@@ -35,7 +35,9 @@ CAREFUL = ("ClientAliveInterval 1", "ClientAliveCountMax 1")
 class FarSshd(Sshd):
     """An SSH server in a namespace."""
 
-    def __init__(self, host: Host, folder: Path, *, config: Sequence[str], identity: Path | None = None) -> None:
+    def __init__(
+        self, host: Host, folder: Path, *, config: Sequence[str], identity: Path | None = None
+    ) -> None:
         self._there = host
         extra = [*config, f"ListenAddress {SERVER_6}"]
         super().__init__(folder, config=extra, identity=identity, host=SERVER_4, port=PORT)

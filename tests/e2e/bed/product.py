@@ -228,7 +228,9 @@ class Tunnels:
 
     def terminal(self, *arguments: str, columns: int = 120) -> Terminal:
         """Run a command on a terminal."""
-        return Terminal([*self._inside, *COMMAND, *arguments], env=self.env, cwd=str(self.home), columns=columns)
+        return Terminal(
+            [*self._inside, *COMMAND, *arguments], env=self.env, cwd=str(self.home), columns=columns
+        )
 
     def up(self, *names: str, expect: int = OK, timeout: float = 30) -> Result:
         """``tunnels up NAME…``."""
