@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check lint types sshd test-compose test-systemd bench clean
+.PHONY: demo test check lint types sshd test-compose test-systemd bench soak clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
@@ -46,3 +46,8 @@ clean:
 # Figures beside ssh and autossh, where they are installed. `make bench WHAT=startup` for one of them.
 bench: $(STAMP)
 	$(BIN)/python -m bench $(WHAT)
+
+# An hour of cuts in a network of namespaces (Linux, root): `make soak MINUTES=60`.
+MINUTES ?= 60
+soak: $(STAMP)
+	$(BIN)/python -m bench.soak $(MINUTES)

@@ -9,13 +9,14 @@ import json
 import sys
 from collections.abc import Callable
 
-from bench import memory, outage, startup
+from bench import memory, outage, startup, survival
 from bench.table import Figure, show
 
 MEASUREMENTS: dict[str, Callable[[], list[Figure]]] = {
     "startup": startup.measure,
     "memory": memory.measure,
     "outage": outage.measure,
+    "survival": survival.measure,
 }
 
 

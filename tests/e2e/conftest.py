@@ -6,14 +6,17 @@ of an sshd of our own; tests marked ``loopback_site`` need to arrange the server
 
 from __future__ import annotations
 
+import contextlib
 import os
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.e2e.bed import netns
+from tests.e2e.bed.faults import Laptop
 from tests.e2e.bed.product import Tunnels
 from tests.e2e.bed.site import ComposeSite, LoopbackSite, Site
 from tests.e2e.bed.sshd import Sshd, find_sshd
@@ -28,13 +31,21 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "loopback_site: arranges the SSH server; not run against the containers"
     )
+    config.addinivalue_line("markers", "namespaces: runs in a network of its own; Linux, root, ip and nft")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     ours = [item for item in items if here in item.path.parents]
     without_sshd = not COMPOSE and find_sshd() is None
+    no_namespaces = _why_no_namespaces(ours)
     for item in ours:
+        if "laptop_of" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.loopback_site)
+            item.add_marker(pytest.mark.namespaces)
+            item.add_marker(pytest.mark.openssh)
+            if reason := no_namespaces or ("no sshd: install openssh-server" if without_sshd else None):
+                item.add_marker(pytest.mark.skip(reason=reason))
         if not {"_site", "start_sshd"} & set(getattr(item, "fixturenames", ())):
             continue
         item.add_marker(pytest.mark.openssh)
@@ -44,6 +55,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left_out = [item for item in ours if item.get_closest_marker("loopback_site")]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+
+
+def _why_no_namespaces(items: list[pytest.Item]) -> str | None:
+    """Ask the system, but only if there is a test that wants to know."""
+    if any("laptop_of" in getattr(item, "fixturenames", ()) for item in items):
+        return netns.why_not()
+    return None
 
 
 @pytest.hookimpl(wrapper=True)
@@ -94,9 +112,38 @@ def start_sshd(tmp_path: Path) -> Iterator[Callable[..., Sshd]]:
 
 
 @pytest.fixture
+def laptop_of(tmp_path: Path) -> Iterator[Callable[..., Laptop]]:
+    """Make a network of namespaces, with lines for the configuration of its SSH server."""
+    with contextlib.ExitStack() as made:
+
+        def make(*config: str) -> Laptop:
+            laptop = made.enter_context(Laptop(tmp_path / "net", **({"config": config} if config else {})))
+            _servers.add(laptop.sshd)
+            return laptop
+
+        yield make
+
+
+@pytest.fixture
+def laptop(laptop_of: Callable[..., Laptop]) -> Laptop:
+    """A network of namespaces: the client, a router, and a server as distributions have it."""
+    return laptop_of()
+
+
+@pytest.fixture
+def travelling(laptop: Laptop) -> Iterator[Tunnels]:
+    """The product on the client's side of that network."""
+    yield from _product(laptop.client.inside)
+
+
+@pytest.fixture
 def tunnels() -> Iterator[Tunnels]:
     """The product, with an empty home; its daemon is stopped after the test."""
-    product = Tunnels()
+    yield from _product()
+
+
+def _product(inside: Sequence[str] = ()) -> Iterator[Tunnels]:
+    product = Tunnels(inside)
     _products.add(product)
     try:
         yield product

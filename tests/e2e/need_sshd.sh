@@ -1,5 +1,6 @@
 #!/bin/sh
 # Make sure that there is an OpenSSH server to test against, and curl, which one test uses as a client.
+# On Linux root also gets what networks of their own take: ip and nft.
 # As root on a Debian-like system they are installed; elsewhere it is said how to get them.
 set -eu
 PATH="$PATH:/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin"
@@ -8,6 +9,10 @@ missing=""
 command -v sshd >/dev/null 2>&1 || missing="$missing openssh-server"
 command -v ssh >/dev/null 2>&1 || missing="$missing openssh-client"
 command -v curl >/dev/null 2>&1 || missing="$missing curl"
+if [ "$(id -u)" = 0 ] && [ "$(uname -s)" = Linux ]; then
+    command -v ip >/dev/null 2>&1 || missing="$missing iproute2"
+    command -v nft >/dev/null 2>&1 || missing="$missing nftables"
+fi
 [ -z "$missing" ] && exit 0
 
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then

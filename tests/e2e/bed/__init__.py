@@ -13,6 +13,10 @@
     A real OpenSSH server on loopback that can be killed, frozen and brought back.
 ``site``
     Where the tunnels lead to: an SSH server and the services behind it, on loopback or in containers.
+``netns``, ``faults``
+    A laptop, a router and a server in network namespaces, and what goes wrong between them.
+``crowd``
+    Clients in a namespace: some that keep coming, and one that stays.
 ``product``
     The ``tunnels`` command with a home of its own. Nothing of the product is imported.
 ``terminal``

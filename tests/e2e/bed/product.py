@@ -156,7 +156,9 @@ class Tunnels:
 
     _numbers = itertools.count(1)
 
-    def __init__(self) -> None:
+    def __init__(self, inside: Sequence[str] = ()) -> None:
+        """``inside`` is a program that runs every command of it, and its daemon: ``ip netns exec NAME``."""
+        self._inside = tuple(inside)
         self.home = Path(
             tempfile.mkdtemp(prefix=f"te{os.getpid()}-{next(self._numbers)}-", dir=_short_folder())
         )
@@ -200,7 +202,7 @@ class Tunnels:
         shown = " ".join(["tunnels", *arguments])
         try:
             done = subprocess.run(
-                [*prefix, *COMMAND, *arguments],
+                [*prefix, *self._inside, *COMMAND, *arguments],
                 env={**self.env, **(env or {})},
                 cwd=self.home,
                 input=input if input is not None else "",
@@ -222,11 +224,13 @@ class Tunnels:
 
     def spawn(self, *arguments: str) -> Running:
         """Start a command that goes on."""
-        return Running([*COMMAND, *arguments], env=self.env, cwd=str(self.home))
+        return Running([*self._inside, *COMMAND, *arguments], env=self.env, cwd=str(self.home))
 
     def terminal(self, *arguments: str, columns: int = 120) -> Terminal:
         """Run a command on a terminal."""
-        return Terminal([*COMMAND, *arguments], env=self.env, cwd=str(self.home), columns=columns)
+        return Terminal(
+            [*self._inside, *COMMAND, *arguments], env=self.env, cwd=str(self.home), columns=columns
+        )
 
     def up(self, *names: str, expect: int = OK, timeout: float = 30) -> Result:
         """``tunnels up NAME…``."""

@@ -136,6 +136,7 @@ class Sshd:
         found = find_sshd()
         assert found, "no sshd: install the package openssh-server"
         self._sshd = found
+        self._prefix: Sequence[str] = ()  # a program that runs it
         folder.mkdir(mode=0o700, parents=True)
         self.folder = folder
         self.host = host
@@ -188,7 +189,7 @@ class Sshd:
         (self.folder / "sshd_config").write_text(text)
         with (self.folder / "log").open("a") as log:
             self._listener = psutil.Popen(
-                [self._sshd, "-D", "-e", "-f", str(self.folder / "sshd_config")],
+                [*self._prefix, self._sshd, "-D", "-e", "-f", str(self.folder / "sshd_config")],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -203,7 +204,10 @@ class Sshd:
     def _answers(self) -> bool:
         assert self._listener is not None
         assert self._listener.poll() is None, "sshd has ended"
-        return banner(self.host, self.port).startswith(b"SSH-2.0-")
+        return self._banner().startswith(b"SSH-2.0-")
+
+    def _banner(self) -> bytes:
+        return banner(self.host, self.port)
 
     def stop(self) -> None:
         """Kill the listener and every session. Nothing happens if it is not running.
