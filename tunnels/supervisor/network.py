@@ -164,7 +164,7 @@ class NetworkMonitor:
         wall, now = self._clocks
         asleep, late = (wall - wall_before) - (now - before), now - before - TICK
         if max(asleep, late) > SLEEP:
-            slept = wall - wall_before
+            slept = max(wall - wall_before, now - before)  # the wall clock may have been set back meanwhile
             _log.info("the machine, or this process, slept for %.0f s", slept)
             self._changed(NetworkChange(slept=slept))
         if self._events is None:

@@ -60,12 +60,12 @@ class SocketRoutes:
         return tuple(path for path in found if path is not None)
 
     def _path(self, address: str) -> Path | None:
-        with socket.socket(_family(address), socket.SOCK_DGRAM) as sock:
-            try:
+        try:  # a kernel without IPv6 does not even give a socket
+            with socket.socket(_family(address), socket.SOCK_DGRAM) as sock:
                 sock.connect((address, 9))  # sends nothing (connect(2)); port 9 is "discard"
-            except OSError:
-                return None
-            return Path(str(sock.getsockname()[0]))
+                return Path(str(sock.getsockname()[0]))
+        except OSError:
+            return None
 
     def has_address(self, address: str, /) -> bool:
         """See `Routes`."""

@@ -86,12 +86,11 @@ class LinkStates:
             return None
         _, _, index, flags, _ = _LINK.unpack_from(message.body)
         works = message.type == _RTM_NEWLINK and bool(flags & _IFF_UP and flags & _IFF_LOWER_UP)
-        if self._up.get(index) is works:
-            return None
-        if message.type == _RTM_DELLINK:
-            self._up.pop(index, None)
-        else:
+        before = self._up.pop(index, None)
+        if message.type == _RTM_NEWLINK:  # what is gone is forgotten: its index does not come again
             self._up[index] = works
+        if before is works:
+            return None
         return NetworkChange(interfaces=frozenset({index}))
 
 
@@ -157,10 +156,11 @@ class NetlinkRoutes(SocketRoutes):
     def _look_up(self, address: str) -> Path | None:
         try:
             answer = self._ask(address)
-        except OSError:
+            return None if answer is None else self._read(answer)
+        except (OSError, ValueError, struct.error):  # an answer that cannot be read is none
             return self._path(address)
-        if answer is None:
-            return None
+
+    def _read(self, answer: bytes) -> Path | None:
         family, *_, kind, _ = _ROUTE.unpack_from(answer)
         if kind not in (_RTN_UNICAST, _RTN_LOCAL):  # blackhole, unreachable, prohibit
             return None

@@ -1,0 +1,104 @@
+"""What a tunnel writes into the log, in words that its user can read later."""
+
+from __future__ import annotations
+
+import logging
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from tests.fakes import local
+from tunnels.core.address import TcpAddress
+from tunnels.core.lifecycle import Lifecycle
+from tunnels.core.state import TunnelState
+from tunnels.errors import ConnectionLost, DialError, ListenError
+from tunnels.supervisor.tunnel_log import TunnelLog
+
+LOST = ConnectionLost("the server did not answer the keepalives")
+I, W, E = logging.INFO, logging.WARNING, logging.ERROR
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> TunnelLog:
+    caplog.set_level(logging.DEBUG)
+    return TunnelLog("work-db")
+
+
+def machine(state: TunnelState, **rest: Any) -> Lifecycle:
+    facts = {"state": state, "error": LOST, "retry_at": 112.0, "online": True, "attempt": 3}
+    return cast("Lifecycle", SimpleNamespace(**(facts | rest)))
+
+
+@pytest.mark.parametrize(
+    ("state", "rest", "level", "text"),
+    [
+        (TunnelState.BACKOFF, {}, W, "the server did not answer the keepalives; attempt 4 in 12.0 s"),
+        (
+            TunnelState.BACKOFF,
+            {"retry_at": 99.0},
+            W,
+            "the server did not answer the keepalives; attempt 4 in 0.0 s",
+        ),
+        (
+            TunnelState.BACKOFF,
+            {"online": False},
+            W,
+            "the server did not answer the keepalives; offline, waits for the network; attempt 4 in 12.0 s",
+        ),
+        (TunnelState.FAILED, {}, E, "failed: the server did not answer the keepalives"),
+        (TunnelState.NEEDS_INPUT, {}, W, "needs input: the server did not answer the keepalives"),
+        (TunnelState.CONNECTING, {}, I, "connecting to bastion (attempt 3)"),
+        (TunnelState.CONNECTING, {"error": None}, I, "connecting to bastion (attempt 3)"),
+        (TunnelState.UP, {}, I, "up"),
+        (TunnelState.IDLE, {}, I, "idle"),
+        (TunnelState.STOPPING, {}, I, "stopping"),
+        (TunnelState.STOPPED, {}, I, "stopped"),
+    ],
+)
+def test_each_state_is_one_line(
+    log: TunnelLog,
+    caplog: pytest.LogCaptureFixture,
+    state: TunnelState,
+    rest: dict[str, Any],
+    level: int,
+    text: str,
+) -> None:
+    log.state("bastion", machine(state, **rest), 100.0)
+    assert caplog.record_tuples == [("tunnels.tunnel", level, text)]
+
+
+def test_every_line_carries_the_name_of_its_tunnel(log: TunnelLog, caplog: pytest.LogCaptureFixture) -> None:
+    log.info("anything")
+    assert caplog.records[0].__dict__["tunnel"] == "work-db"
+
+
+def test_a_client_and_a_forward_that_fail_are_said_with_where_they_lead(
+    log: TunnelLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    log.client_refused(TcpAddress("db.internal", 5432), DialError("connection refused"))
+    forward = local(5432)
+    log.forward_failed(forward, ListenError("the port is taken"))
+    assert caplog.record_tuples == [
+        ("tunnels.tunnel", W, "a client could not reach db.internal:5432: connection refused"),
+        ("tunnels.tunnel", E, f"{forward}: the port is taken"),
+    ]
+
+
+def test_going_offline_is_said_by_those_who_want_to_be_connected(
+    log: TunnelLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    log.offline("bastion", TunnelState.UP)
+    log.offline("bastion", TunnelState.IDLE)
+    assert caplog.messages == ["offline: no route to bastion"]
+
+
+@pytest.mark.parametrize(
+    ("was_offline", "text"),
+    [(True, "there is a route to bastion again"), (False, "the way to bastion has changed")],
+)
+def test_coming_back_is_told_from_a_change(
+    log: TunnelLog, caplog: pytest.LogCaptureFixture, was_offline: bool, text: str
+) -> None:
+    log.back_online("bastion", was_offline=was_offline)
+    assert caplog.messages == [text]
