@@ -100,6 +100,7 @@ DOCUMENT: Json = {
                 }
             ],
             "question": None,  # an addition
+            "offline": False,  # an addition
         }
     ],
 }
@@ -127,6 +128,19 @@ def test_without_a_daemon_there_are_no_tunnels() -> None:
     assert Snapshot.from_json({"version": 1, "daemon": None, "tunnels": []}) == Snapshot(None)
 
 
+@pytest.mark.parametrize("offline", [True, False])
+def test_whether_there_is_a_way_to_the_host_travels_with_the_tunnel(offline: bool) -> None:
+    document = TUNNEL._replace(offline=offline).to_json()
+    assert document["offline"] is offline
+    assert TunnelStatus.from_json(document).offline is offline
+
+
+def test_a_daemon_that_knows_nothing_of_ways_says_nothing_of_being_offline() -> None:
+    document = TUNNEL.to_json()
+    del document["offline"]
+    assert not TunnelStatus.from_json(document).offline
+
+
 def test_a_question_travels_with_the_tunnel_that_asks_it() -> None:
     question = Question("a1b2", "host-key", "line one\nline two", "Trust it? (yes/no)", secret=True)
     asking = TUNNEL._replace(state=TunnelState.NEEDS_INPUT, question=question)
@@ -146,6 +160,7 @@ def test_the_states_have_the_words_of_the_documentation() -> None:
         "stopped",
         "connecting",
         "up",
+        "idle",
         "backoff",
         "needs-input",
         "failed",
@@ -331,7 +346,7 @@ def test_any_object_is_a_snapshot_or_a_protocol_violation(document: Json) -> Non
 
 MAY_BE_MISSING = {
     *("daemon", "config_error", "retry_at", "error", "rtt_ms", "cipher", "question", "hint"),
-    *("connect", "secret", "reachable_by_others"),
+    *("connect", "secret", "reachable_by_others", "offline"),
 }
 
 
