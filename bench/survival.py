@@ -66,7 +66,7 @@ class Keepalives(NamedTuple):
     """How often is asked, how often in vain, and how long after a fault something is waited for."""
 
     interval: int
-    count: int
+    most: int
     limit: float
 
 
@@ -119,7 +119,7 @@ class Ssh(Contestant):
                 *("-l", sshd.user, "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes"),
                 *("-o", f"UserKnownHostsFile={sshd.known_hosts}", "-o", "ExitOnForwardFailure=yes"),
                 *("-o", f"ServerAliveInterval={self.keepalives.interval}"),
-                *("-o", f"ServerAliveCountMax={self.keepalives.count}"),
+                *("-o", f"ServerAliveCountMax={self.keepalives.most}"),
                 *("-L", f"127.0.0.1:{self.port}:{ECHO}", sshd.host),
             ],
             env={**os.environ, "AUTOSSH_GATETIME": "0"},
@@ -170,7 +170,7 @@ class Product(Contestant):
     def start(self) -> None:
         self._tunnels = Tunnels(self.net.client.inside)
         keys = self.net.login(keepalive=f"{self.keepalives.interval}s")
-        forwards = {"local": [f"{self.port}:{ECHO}"], "keepalive_count": self.keepalives.count}
+        forwards = {"local": [f"{self.port}:{ECHO}"], "keepalive_count": self.keepalives.most}
         self._tunnels.write(bench={**keys, **forwards})
         self._tunnels.up("bench")
 
@@ -204,7 +204,7 @@ def measure(names: Sequence[str] = ()) -> list[Figure]:
     figures = []
     for keepalives, fault in itertools.product(BLOCKS, FAULTS):
         if not names or fault.name in names:
-            print(f"  {keepalives.interval} s x {keepalives.count}: {fault.name} …", file=sys.stderr)
+            print(f"  {keepalives.interval} s x {keepalives.most}: {fault.name} …", file=sys.stderr)
             figures += _one(fault, keepalives)
     return figures
 
@@ -279,7 +279,7 @@ def _figure(
     else:
         noticed = "connection kept" if one.back_at is not None else f"never noticed {limit}"
     data = f"data {one.back_at:.2f} s after its end" if one.back_at is not None else f"no data again {limit}"
-    what = f"{keepalives.interval} s x {keepalives.count}, {fault.name}: {one.name}"
+    what = f"{keepalives.interval} s x {keepalives.most}, {fault.name}: {one.name}"
     return Figure(what, f"{noticed}; {data}; {failed} of {len(counted)} clients failed")
 
 

@@ -106,6 +106,13 @@ def test_named_tunnels_must_be_up_and_the_rest_does_not_count(names: list[str], 
         assert show(*names, as_json=True).code == code
 
 
+def test_what_waits_for_clients_works() -> None:
+    with daemon_thread(tunnel("work-db"), tunnel("cafe", TunnelState.IDLE)):
+        result = show("cafe")
+        assert (result.code, show("*").code) == (0, 0)
+        assert "idle" in result.out
+
+
 def test_without_a_daemon_a_profile_is_not_running() -> None:
     result = show("home")
     assert (result.code, result.out) == (3, "")

@@ -195,6 +195,29 @@ STATES: dict[str, tuple[TunnelStatus, str]] = {
             localhost:5432 → db.internal:5432
         """,
     ),
+    "up, and the network is away": (
+        tunnel(since=NOW - 720, rtt_ms=23.44, offline=True),
+        """
+        ● work-db  up 12m · bastion · offline: no route to it at the moment · 23.4 ms
+            localhost:5432 → db.internal:5432
+        """,
+    ),
+    "backoff, and the network is away": (
+        tunnel(state=TunnelState.BACKOFF, retry_at=NOW + 30, error=LOST, offline=True, forwards=(WAITING,)),
+        """
+        ◌ work-db  backoff 0.0s · bastion · offline, waits for the network · attempt 1
+        in 30s
+            the server did not answer the keepalives
+            localhost:5432 → db.internal:5432
+        """,
+    ),
+    "idle, and the network is away": (
+        tunnel(state=TunnelState.IDLE, offline=True),
+        """
+        ◍ work-db  idle 0.0s · bastion
+            localhost:5432 → db.internal:5432
+        """,
+    ),
     "stopping": (
         tunnel(state=TunnelState.STOPPING, forwards=()),
         "◌ work-db  stopping 0.0s · bastion",
@@ -369,6 +392,11 @@ def test_the_live_view_counts_what_is_up_and_says_what_ctrl_c_does() -> None:
         ✗ b  failed 0.0s · bastion
         """
     )
+
+
+def test_what_waits_for_clients_works_and_counts_as_up() -> None:
+    idle, down = tunnel("a", TunnelState.IDLE), tunnel("b", TunnelState.BACKOFF)
+    assert "1 of 2 up" in printed([render.live_view(Snapshot(None, (idle, down)), NOW)])
 
 
 def test_the_live_view_of_nothing_says_so() -> None:

@@ -94,6 +94,32 @@ def test_without_waiting_it_returns_at_once() -> None:
     assert client.looked == 0
 
 
+# --- on demand ------------------------------------------------------------------------------------
+
+
+def test_on_demand_it_is_as_asked_without_a_connection() -> None:
+    result = up(FakeClient((tunnel(state=TunnelState.IDLE),)))
+    assert result == Result(0, "◍ work-db  idle 0.0s · bastion\n    localhost:5432 → db.internal:5432\n", "")
+
+
+def test_on_demand_its_ports_are_waited_for() -> None:
+    binding = forward(state=ForwardState.PENDING)
+    remote = forward("2222", "localhost:22", kind="remote", state=ForwardState.PENDING)
+    client = FakeClient(
+        (tunnel(state=TunnelState.IDLE, forwards=(binding, remote)),),
+        (tunnel(state=TunnelState.IDLE, forwards=(forward(), remote)),),
+    )
+    assert up(client).code == 0
+    assert client.looked == 2, "what listens on the server waits for the first client"
+
+
+def test_on_demand_a_port_that_is_taken_is_1() -> None:
+    taken = forward(state=ForwardState.FAILED, error=ErrorInfo("listen-failed", "port 5432 is taken", None))
+    result = up(FakeClient((tunnel(state=TunnelState.IDLE, forwards=(taken,)),)))
+    assert result.code == 1
+    assert "port 5432 is taken" in result.err
+
+
 # --- not up ---------------------------------------------------------------------------------------
 
 

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from tunnels.core.backoff import (
     LISTEN_RETRIES,
+    PROBE_LIMIT,
     REFUSED_RETRY,
     Random,
     listen_delay,
+    probe_limit,
     refused_delay,
     retry_delay,
 )
@@ -101,3 +103,14 @@ def test_listening_is_tried_quickly_at_first_and_for_ever_after() -> None:
 
     assert delays == [0.5, 1.0, 1.0, 2.0, 2.0, 5.0, 5.0, 15.0, 15.0, 15.0, 15.0]
     assert listen_delay(10**6) == LISTEN_RETRIES[-1]
+
+
+@pytest.mark.parametrize(
+    ("rtt_ms", "seconds"),
+    [(None, 1.0), (0.0, 1.0), (25.0, 1.1), (250.0, 2.0), (1500.0, 7.0)],  # the last one by satellite
+)
+def test_a_connection_has_a_second_and_four_round_trips_to_answer(
+    rtt_ms: float | None, seconds: float
+) -> None:
+    assert probe_limit(rtt_ms) == pytest.approx(seconds)
+    assert probe_limit(rtt_ms) >= PROBE_LIMIT

@@ -136,6 +136,7 @@ def test_a_key_takes_what_people_write(key: str, written: Any, meant: Any) -> No
         ({"host": "me@vps", "user": "you"}, "user", "user is you, and host says me"),
         ({"host": "vps:22", "port": 2222}, "port", "port is 2222, and host says 22"),
         ({"jump": "gate", "proxy_command": "nc"}, "proxy_command", "not both"),
+        ({"on_demand": True, "hold": "0s"}, "hold", 'hold cannot be 0 (hold = "20s")'),
     ],
 )
 def test_what_is_wrong_with_a_key_is_said_where_it_is(own: dict[str, Any], path: str, said: str) -> None:
@@ -238,3 +239,36 @@ def test_forwards_know_where_they_were_written() -> None:
         "profiles.x.local[0]",
         "defaults.dynamic",
     ]
+
+
+# --- on demand ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("own", "seconds"),
+    [
+        ({"on_demand": True}, 600.0),
+        ({"on_demand": True, "idle_timeout": "1m"}, 60.0),
+        ({"on_demand": True, "idle_timeout": "0s"}, None),  # connected by the first client, and kept
+        ({"on_demand": False}, None),
+        ({}, None),
+        ({"idle_timeout": "1m"}, 60.0),
+    ],
+)
+def test_on_demand_hangs_up_after_ten_minutes_unless_it_is_said_otherwise(
+    own: dict[str, Any], seconds: float | None
+) -> None:
+    assert profile(own).idle_timeout == seconds
+
+
+def test_on_demand_and_its_time_can_come_from_the_defaults() -> None:
+    assert profile({}, on_demand=True).idle_timeout == 600.0
+    assert profile({}, on_demand=True, idle_timeout="1m").idle_timeout == 60.0
+    assert profile({"on_demand": False}, on_demand=True).idle_timeout is None
+
+
+def test_on_demand_somebody_must_be_able_to_wait_wherever_it_is_said() -> None:
+    assert [where for where, _ in problems({"on_demand": True}, hold="0s")] == ["profiles.x.hold"]
+    assert [where for where, _ in problems({"hold": "0s"}, on_demand=True)] == ["profiles.x.hold"]
+    assert problems({"on_demand": True, "hold": "1s"}, hold="0s") == []
+    assert problems({"hold": "0s"}) == []

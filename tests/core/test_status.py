@@ -128,6 +128,19 @@ def test_without_a_daemon_there_are_no_tunnels() -> None:
     assert Snapshot.from_json({"version": 1, "daemon": None, "tunnels": []}) == Snapshot(None)
 
 
+@pytest.mark.parametrize("offline", [True, False])
+def test_whether_there_is_a_way_to_the_host_travels_with_the_tunnel(offline: bool) -> None:
+    document = TUNNEL._replace(offline=offline).to_json()
+    assert document["offline"] is offline
+    assert TunnelStatus.from_json(document).offline is offline
+
+
+def test_a_daemon_that_knows_nothing_of_ways_says_nothing_of_being_offline() -> None:
+    document = TUNNEL.to_json()
+    del document["offline"]
+    assert not TunnelStatus.from_json(document).offline
+
+
 def test_a_question_travels_with_the_tunnel_that_asks_it() -> None:
     question = Question("a1b2", "host-key", "line one\nline two", "Trust it? (yes/no)", secret=True)
     asking = TUNNEL._replace(state=TunnelState.NEEDS_INPUT, question=question)

@@ -703,6 +703,51 @@ async def test_a_server_that_does_not_answer_the_keepalives_is_lost(
         assert lost[0].message == "the server did not answer the keepalives"
 
 
+@pytest.mark.usefixtures("every_loop")
+async def test_a_connection_knows_its_addresses_and_answers_when_it_is_asked(sshd: Sshd) -> None:
+    found: list[tuple[str, ...]] = []
+    connection = await connect(profile(sshd), lambda _: None, found.append)
+    try:
+        assert found == [(LOOPBACK,)]
+        assert (connection.local_address, connection.peer_address) == (LOOPBACK, LOOPBACK)
+        for outage in (True, False):
+            connection.expect_outage(outage)
+        assert await connection.probe(5.0)
+    finally:
+        await connection.aclose()
+    assert not await connection.probe(5.0)
+    connection.expect_outage(True)  # the network changes when it likes
+
+
+async def test_a_server_that_is_frozen_does_not_answer_and_a_late_answer_does_no_harm(
+    another_sshd: Callable[..., Sshd],
+) -> None:
+    server = another_sshd()
+    async with connected(server) as connection:
+        await freeze(server)
+        assert not await connection.probe(0.05)
+        server.resume()
+        assert await connection.probe(5.0)
+
+
+async def test_through_a_jump_host_its_addresses_are_the_ones_that_count(
+    sshd: Sshd, another_sshd: Callable[..., Sshd]
+) -> None:
+    target = another_sshd()
+    both = (str(sshd.known_hosts), str(target.known_hosts))
+    jump = (f"{sshd.user}@{sshd.host}:{sshd.port}",)
+    found: list[tuple[str, ...]] = []
+    connection = await connect(profile(target, jump=jump, known_hosts=both), lambda _: None, found.append)
+    try:
+        assert found == [(LOOPBACK,)], "the target is not reached from here"
+        hop = connection._hops[0]
+        assert connection.local_address == hop.get_extra_info("sockname")[0]
+        assert connection.peer_address == LOOPBACK
+        assert await connection.probe(5.0)
+    finally:
+        await connection.aclose()
+
+
 async def test_a_connection_can_be_closed_while_its_server_is_frozen(
     another_sshd: Callable[..., Sshd],
 ) -> None:

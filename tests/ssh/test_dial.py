@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 import sys
 import time
@@ -22,7 +23,7 @@ from tests.forwarding.fakes import black_hole, turns
 from tunnels.errors import HostUnreachable
 from tunnels.ssh import dial as dialling
 from tunnels.ssh.destination import Destination
-from tunnels.ssh.dial import dial
+from tunnels.ssh.dial import dial, limit_retransmission_timeout
 from tunnels.ssh.faults import connect_error
 
 every_loop = fakes.every_loop
@@ -125,6 +126,35 @@ async def test_a_bind_address_is_where_the_connection_comes_from() -> None:
         assert sock.getsockname()[0] == own
 
 
+# --- which addresses there are --------------------------------------------------------------------
+
+
+async def test_the_addresses_are_told_before_they_are_dialled(
+    addresses: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, ...]] = []
+
+    async def connect(*_: object, **__: object) -> socket.socket:
+        assert told == [("2001:db8::7", "198.51.100.7")], "each once, in the order of the resolver"
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(aiohappyeyeballs, "start_connection", connect)
+    addresses += [("2001:db8::7", 22), ("198.51.100.7", 22), ("2001:db8::7", 22)]
+    with pytest.raises(ConnectionRefusedError):
+        await dial(to(22, "both.example.com"), told.append)
+
+
+async def test_a_name_that_is_not_found_has_no_addresses_to_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    told: list[tuple[str, ...]] = []
+    monkeypatch.setattr(type(asyncio.get_running_loop()), "getaddrinfo", unknown)
+    with pytest.raises(socket.gaierror):
+        await dial(to(22, "nowhere.example.com"), told.append)
+    assert told == []
+
+
 # --- nobody there ---------------------------------------------------------------------------------
 
 
@@ -216,3 +246,69 @@ async def test_the_kernel_gives_up_when_the_keepalives_would(
         )
         with await dial(destination) as sock:
             assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == milliseconds
+
+
+@pytest.mark.parametrize("seconds", [60.0, 2.4, 0.1])
+def test_on_macos_the_silence_has_the_same_bound_in_whole_seconds(
+    monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    told: list[tuple[int, ...]] = []
+    monkeypatch.setattr(sys, "platform", "darwin")
+    dialling._bound_silence(Told(told), seconds)
+    assert told == [(socket.IPPROTO_TCP, 0x80, {60.0: 60, 2.4: 2, 0.1: 1}[seconds])]
+
+
+@pytest.mark.parametrize("platform", ["linux", "darwin", "freebsd14"])
+def test_without_keepalives_and_on_other_systems_the_kernels_own_bound_stays(
+    monkeypatch: pytest.MonkeyPatch, platform: str
+) -> None:
+    told: list[tuple[int, ...]] = []
+    monkeypatch.setattr(sys, "platform", platform)
+    dialling._bound_silence(Told(told), 0.0 if platform in {"linux", "darwin"} else 60.0)
+    assert told == []
+
+
+# --- outages --------------------------------------------------------------------------------------
+
+
+class Told(socket.socket):
+    """A socket that notes what it is told."""
+
+    def __init__(self, told: list[tuple[int, ...]], error: OSError | None = None) -> None:
+        self._told = told
+        self._error = error
+
+    def setsockopt(self, *option: int) -> None:  # type: ignore[override]
+        self._told.append(option)
+        if self._error is not None:
+            raise self._error
+
+
+def test_in_an_outage_what_got_no_answer_is_repeated_every_second_and_not_afterwards(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[tuple[int, ...]] = []
+    monkeypatch.setattr(sys, "platform", "linux")
+    limit_retransmission_timeout(Told(told), True)
+    limit_retransmission_timeout(Told(told), False)
+    assert told == [(socket.IPPROTO_TCP, 44, 1_000), (socket.IPPROTO_TCP, 44, 120_000)]
+
+
+def test_a_kernel_that_is_older_than_that_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[int, ...]] = []
+    monkeypatch.setattr(sys, "platform", "linux")
+    limit_retransmission_timeout(Told(told, OSError(errno.ENOPROTOOPT, "Protocol not available")), True)
+    assert len(told) == 1
+
+
+def test_other_systems_are_left_as_they_are_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[int, ...]] = []
+    monkeypatch.setattr(sys, "platform", "darwin")
+    limit_retransmission_timeout(Told(told), True)
+    assert told == []
+
+
+async def test_a_real_socket_takes_it_or_leaves_it() -> None:
+    with server() as listening, await dial(to(listening.getsockname()[1])) as sock:
+        for outage in (True, False):
+            limit_retransmission_timeout(sock, outage)

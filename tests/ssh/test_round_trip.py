@@ -9,6 +9,7 @@ from typing import Any, cast
 import asyncssh
 import pytest
 
+from tests.fakes import pass_time
 from tunnels.ssh import round_trip
 from tunnels.ssh.round_trip import RoundTrip
 
@@ -88,6 +89,58 @@ async def test_the_end_of_a_connection_is_no_answer(clock: Clock) -> None:
     connection.closed = True  # which answers whatever was asked
     await measured.measure()
     assert measured.milliseconds == 20.0
+
+
+# --- probes ---------------------------------------------------------------------------------------
+
+
+async def test_an_answer_in_time_is_an_answer_and_is_timed_too(clock: Clock) -> None:
+    connection = Connection(clock, 0.025)
+    measured = watch(connection)
+    assert await measured.answers(1.0)
+    assert (connection.asked, measured.milliseconds) == (1, 25.0)
+
+
+async def test_no_answer_within_the_limit_is_none(clock: Clock) -> None:
+    class Silent(Connection):
+        async def _make_keepalive_request(self) -> None:
+            pass_time(1.0)
+            await asyncio.Event().wait()
+
+    measured = watch(Silent(clock))
+    assert not await measured.answers(1.0)
+    assert measured.milliseconds is None
+
+
+async def test_a_connection_that_ends_while_it_is_asked_has_not_answered(clock: Clock) -> None:
+    """Its end answers whatever was asked."""
+    connection = Connection(clock, 0.0)
+    connection.closed = True
+    assert not await watch(connection).answers(1.0)
+
+
+async def test_where_nobody_can_be_asked_the_keepalives_must_find_out() -> None:
+    class Other:
+        def is_closed(self) -> bool:
+            return False
+
+    assert await watch(Other()).answers(0.0)
+
+
+async def test_whoever_asks_may_be_cancelled(clock: Clock) -> None:
+    class Silent(Connection):
+        async def _make_keepalive_request(self) -> None:
+            await asyncio.Event().wait()
+
+    measured = watch(Silent(clock))
+    asking = asyncio.get_running_loop().create_task(measured.answers(60.0))
+    await asyncio.sleep(0)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+
+
+# --- without them ---------------------------------------------------------------------------------
 
 
 async def test_where_asyncssh_has_no_such_method_nothing_is_measured_and_nothing_breaks() -> None:

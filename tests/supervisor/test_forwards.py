@@ -29,6 +29,7 @@ class Rig:
         self.changes = Signal()
         self.bound = Signal()
         self.failed: list[tuple[Forward, TunnelsError]] = []
+        self.healed: list[tuple[Forward, float]] = []
         self.connection = FakeConnection(lambda _: None)
         self.all = Forwards(
             forwards,
@@ -37,6 +38,7 @@ class Rig:
             on_change=self.changes,
             on_refused=lambda _connect, _error: None,
             on_failed=lambda forward, error: self.failed.append((forward, error)),
+            on_healed=lambda forward, seconds: self.healed.append((forward, seconds)),
             on_bound=self.bound,
         )
 

@@ -103,7 +103,7 @@ class Watch:
                 wall_clock=lambda: NINE + self.loop.now + self.ahead + self.stopped,
                 monotonic=lambda: 77.0 + self.loop.now + self.stopped,
             )
-        self.monitor.start()
+            self.monitor.start()
 
     def tell(self, *news: NetworkChange | None) -> None:
         """Let these be read, one after the other."""

@@ -332,7 +332,7 @@ def test_without_addresses_the_question_is_for_anywhere(asked: Asked) -> None:
     asked.to(route())
     asked.socket.sent.clear()
     assert len(asked.routes.paths(())) == 2
-    families = [list(messages(sent))[0].body[0] for sent in asked.socket.sent]
+    families = [next(iter(messages(sent))).body[0] for sent in asked.socket.sent]
     assert families == [socket.AF_INET, socket.AF_INET6]
 
 

@@ -11,7 +11,8 @@ from dataclasses import replace
 import pytest
 
 from tests.e2e.bed.ports import free_port, in_use
-from tests.fakes import LIMIT, Client, FakeConnection, FakeConnector, local, remote, turns
+from tests.fakes import LIMIT, Client, FakeConnection, FakeConnector, FakeRoutes, local, remote, turns
+from tunnels.core.path import NetworkChange
 from tunnels.core.profile import HostKeyPolicy, Profile, Retry
 from tunnels.core.question import PersonNeeded, Question
 from tunnels.core.state import TunnelState
@@ -78,8 +79,13 @@ def test_what_only_people_look_at_restarts_nothing(changed: Profile) -> None:
         replace(DB, keepalive=5.0),
         replace(DB, host_key_policy=HostKeyPolicy.STRICT),
         replace(DB, exit_on_forward_failure=True),
+        replace(DB, on_demand=True),
+        replace(DB, idle_timeout=60.0),
     ],
-    ids=["host", "user", "port", "forward", "hold", "retry", "keepalive", "policy", "all or nothing"],
+    ids=[
+        *("host", "user", "port", "forward", "hold", "retry", "keepalive", "policy", "all or nothing"),
+        *("on demand", "idle"),
+    ],
 )
 def test_what_a_tunnel_does_differently_restarts_it(changed: Profile) -> None:
     assert plan_reload([DB], {"work-db": changed}) == ReloadPlan(restart=("work-db",))
@@ -98,8 +104,13 @@ class Bench:
     def __init__(self, connector: FakeConnector) -> None:
         self.connector = connector
         self.desired: list[tuple[str, ...]] = []
+        self.routes = FakeRoutes()
         self.supervisor = Supervisor(
-            connector, random=lambda: 0.5, wall_clock=lambda: 0.0, on_desired=self.desired.append
+            connector,
+            random=lambda: 0.5,
+            wall_clock=lambda: 0.0,
+            on_desired=self.desired.append,
+            routes=self.routes,
         )
         self.scope = TaskScope("test")
 
@@ -650,3 +661,22 @@ async def test_an_answer_for_a_tunnel_that_does_not_run_names_the_command_to_sta
 
         assert caught.value.hint == "tunnels up home"
         assert caught.value.exit_code == 3
+
+
+# --- the network ----------------------------------------------------------------------------------
+
+
+async def test_every_tunnel_hears_of_a_change_of_the_network() -> None:
+    async with bench() as b:
+        connections = await b.up(DB, replace(DB, name="cafe"))
+        b.supervisor.network_changed(NetworkChange(slept=60.0))
+        for connection in connections:
+            await connection.signal.until(lambda connection=connection: connection.probes)  # type: ignore[misc]
+
+
+async def test_a_network_that_goes_away_is_shown_with_every_tunnel() -> None:
+    async with bench() as b:
+        await b.up(DB, replace(DB, name="cafe"))
+        b.routes.path = None
+        b.supervisor.network_changed(NetworkChange())
+        assert [status.offline for status in b.supervisor.statuses()] == [True, True]
