@@ -2,7 +2,7 @@
 
 ``make soak MINUTES=60``, or ``python -m bench.soak MINUTES [SEED]``. Every minute a line; at the end what is
 wrong, and exit code 1 if anything is: a descriptor that leaked, a client still held, memory that grew, a cut
-that the log does not tell the cause of.
+that the history does not have, or not with its cause.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psutil
 
@@ -37,9 +37,14 @@ WARM_UP = 300.0
 
 LOCAL, DYNAMIC, REMOTE = 5000, 1080, 8080
 
+NAMES = ("local", "remote", "dynamic")
+
+KEPT_OR = "the network has changed|network had changed|did not answer"
+"""What may be the cause of a drop where the connection may as well be kept."""
+
 
 class Cut(NamedTuple):
-    """A fault, how long it lasts, and what the log has to say of every connection (None: it may be kept)."""
+    """A fault, how long it lasts, and the cause that the history has to tell (None: it may be kept)."""
 
     name: str
     start: Callable[[Laptop], AbstractContextManager[None]]
@@ -77,6 +82,7 @@ class Soak:
         self._rss: list[tuple[float, int]] = []
         self.wrong: list[str] = []
         self._cuts: Counter[str] = Counter()
+        self._told: Counter[str] = Counter()  # drops that the history has for each tunnel
 
     def run(self) -> None:
         """Do it all; `wrong` says what was found."""
@@ -144,24 +150,27 @@ class Soak:
         return self._net.client.call(ask)
 
     def _check(self, cut: Cut, since: float) -> None:
-        """All three are up again, and the log says of each why it was not."""
-        found: dict[str, list[str]] = {"local": [], "remote": [], "dynamic": []}
-        for line in (self._tunnels.state / "log" / "tunnels.log").read_text().splitlines():
-            words = line.split(maxsplit=3)
-            if len(words) == 4 and words[2] in found and "; attempt " in words[3]:
-                try:
-                    when = datetime.fromisoformat(words[0]).timestamp()
-                except ValueError:
-                    continue
-                if when >= since - 0.01:
-                    found[words[2]].append(words[3])
-        for name, lines in found.items():
-            if cut.cause and not any(re.search(cut.cause, line) for line in lines[:1]):
-                self._complain(f"{cut.name}: {name}: the log has {lines[:2] or 'nothing'}")
+        """All three are up again, and the history has one drop of each for this cut, with its cause."""
+        for name in NAMES:
+            drops = self._drops(name, since)
+            self._told[name] += len(drops)
+            causes = [drop["cause"]["message"] for drop in drops]
+            expected = cut.cause or KEPT_OR
+            if len(causes) > 1 or (cut.cause and not causes):
+                self._complain(f"{cut.name}: {name}: the history has {causes or 'nothing'}")
+            elif causes and not re.search(expected, causes[0]):
+                self._complain(f"{cut.name}: {name}: the cause is said to be: {causes[0]}")
+            elif causes and not drops[0]["back"]:
+                self._complain(f"{cut.name}: {name}: the history does not know that it is back")
         for tunnel in self._tunnels.status_json()["tunnels"]:
             states = [tunnel["state"], *(forward["state"] for forward in tunnel["forwards"])]
             if states != ["up", "listening"]:
                 self._complain(f"{cut.name}: {tunnel['name']} is {states} {EVERY:g} s after it began")
+
+    def _drops(self, name: str, since: float) -> list[dict[str, Any]]:
+        """The drops of a tunnel that began at this time or later, as `tunnels why` has them."""
+        found = self._tunnels.run("why", name, "--json", "-n", "100000", expect=0).json["drops"]
+        return [drop for drop in found if datetime.fromisoformat(drop["from"]).timestamp() >= since - 0.01]
 
     def _complain(self, what: str) -> None:
         self.wrong.append(f"{(time.monotonic() - self._began) / 60:.1f} min: {what}")
@@ -179,6 +188,10 @@ class Soak:
         )
 
     def _end(self, descriptors: int) -> None:
+        for name in NAMES:
+            if (known := len(self._drops(name, 0))) != self._told[name]:
+                self.wrong.append(f"{name}: {known} drops in the history, {self._told[name]} in the run")
+        print(f"drops in the history: {dict(self._told)}")
         if (now := self._quiet_descriptors()) > descriptors:
             self.wrong.append(f"open files: {descriptors} at the beginning, {now} at the end")
         warm = min(WARM_UP, self._seconds / 3)
