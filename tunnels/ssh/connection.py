@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -23,9 +24,10 @@ from tunnels.ssh import keys, prompts, remote_listen
 from tunnels.ssh.client import Client
 from tunnels.ssh.cpu import has_aes
 from tunnels.ssh.destination import Destination, Route
-from tunnels.ssh.dial import dial, limit_retransmission_timeout
+from tunnels.ssh.dial import dial, let_say_goodbye, limit_retransmission_timeout
 from tunnels.ssh.faults import channel_error, connect_error, lost_error
 from tunnels.ssh.host_keys import HostKeyChecker
+from tunnels.ssh.late_packets import tolerate_late_packets
 from tunnels.ssh.options import LOGIN_TIMEOUT, connect_options, connect_timeout
 from tunnels.ssh.remote_socket import Inspector
 from tunnels.ssh.resolve import resolve
@@ -169,6 +171,8 @@ class SshConnection:
         self._inspector = Inspector(conn, self._scope, unlink=remote_unlink)
         self._paused = False
         self._guard_link()
+        for each in (conn, *hops):
+            tolerate_late_packets(each)
         self._round_trip = RoundTrip(conn)
         client.on_lost = self._lost
         if client.lost:  # between the login and now
@@ -211,10 +215,14 @@ class SshConnection:
 
     def expect_outage(self, expected: bool, /) -> None:
         """While an outage is expected, TCP repeats what got no answer every second, where the system can."""
-        first = self._hops[0] if self._hops else self._conn
-        sock = first.get_extra_info("socket")
-        if sock is not None:
+        if (sock := self._socket) is not None:
             limit_retransmission_timeout(sock, expected)
+
+    @property
+    def _socket(self) -> socket.socket | None:
+        first = self._hops[0] if self._hops else self._conn
+        sock: socket.socket | None = first.get_extra_info("socket")
+        return sock
 
     async def open_channel(self, end: ChannelEnd, connect: Address, origin: Origin) -> None:
         """Have the server connect to ``connect`` and couple the channel to ``end``. See `channel.Link`."""
@@ -291,6 +299,8 @@ class SshConnection:
     async def aclose(self) -> None:
         """End the connection and everything on it, within `CLOSE_TIMEOUT` seconds."""
         self._on_lost = None
+        if (sock := self._socket) is not None:
+            let_say_goodbye(sock)
         await self._scope.aclose()
         for conn in (self._conn, *reversed(self._hops)):
             conn.close()
