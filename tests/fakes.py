@@ -339,7 +339,7 @@ class FakeConnector:
         self.attempts: list[Attempt] = []
         self.connections: list[FakeConnection] = []  #: of a willing one
         self.willing = willing
-        self.addresses = ("198.51.100.1",)  #: that the name of the host stands for
+        self.addresses: tuple[str, ...] = ("198.51.100.1",)  #: that the name of the host stands for
         self._deaf = deaf
         self._seen = 0
         self._signal = Signal()

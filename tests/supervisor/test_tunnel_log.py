@@ -16,7 +16,7 @@ from tunnels.errors import ConnectionLost, DialError, ListenError
 from tunnels.supervisor.tunnel_log import TunnelLog
 
 LOST = ConnectionLost("the server did not answer the keepalives")
-I, W, E = logging.INFO, logging.WARNING, logging.ERROR
+INFO, WARNING, ERROR = logging.INFO, logging.WARNING, logging.ERROR
 
 
 @pytest.fixture
@@ -33,27 +33,27 @@ def machine(state: TunnelState, **rest: Any) -> Lifecycle:
 @pytest.mark.parametrize(
     ("state", "rest", "level", "text"),
     [
-        (TunnelState.BACKOFF, {}, W, "the server did not answer the keepalives; attempt 4 in 12.0 s"),
+        (TunnelState.BACKOFF, {}, WARNING, "the server did not answer the keepalives; attempt 4 in 12.0 s"),
         (
             TunnelState.BACKOFF,
             {"retry_at": 99.0},
-            W,
+            WARNING,
             "the server did not answer the keepalives; attempt 4 in 0.0 s",
         ),
         (
             TunnelState.BACKOFF,
             {"online": False},
-            W,
+            WARNING,
             "the server did not answer the keepalives; offline, waits for the network; attempt 4 in 12.0 s",
         ),
-        (TunnelState.FAILED, {}, E, "failed: the server did not answer the keepalives"),
-        (TunnelState.NEEDS_INPUT, {}, W, "needs input: the server did not answer the keepalives"),
-        (TunnelState.CONNECTING, {}, I, "connecting to bastion (attempt 3)"),
-        (TunnelState.CONNECTING, {"error": None}, I, "connecting to bastion (attempt 3)"),
-        (TunnelState.UP, {}, I, "up"),
-        (TunnelState.IDLE, {}, I, "idle"),
-        (TunnelState.STOPPING, {}, I, "stopping"),
-        (TunnelState.STOPPED, {}, I, "stopped"),
+        (TunnelState.FAILED, {}, ERROR, "failed: the server did not answer the keepalives"),
+        (TunnelState.NEEDS_INPUT, {}, WARNING, "needs input: the server did not answer the keepalives"),
+        (TunnelState.CONNECTING, {}, INFO, "connecting to bastion (attempt 3)"),
+        (TunnelState.CONNECTING, {"error": None}, INFO, "connecting to bastion (attempt 3)"),
+        (TunnelState.UP, {}, INFO, "up"),
+        (TunnelState.IDLE, {}, INFO, "idle"),
+        (TunnelState.STOPPING, {}, INFO, "stopping"),
+        (TunnelState.STOPPED, {}, INFO, "stopped"),
     ],
 )
 def test_each_state_is_one_line(
@@ -80,7 +80,7 @@ def test_a_client_and_a_forward_that_fail_are_said_with_where_they_lead(
     forward = local(5432)
     log.forward_failed(forward, ListenError("the port is taken"))
     assert caplog.record_tuples == [
-        ("tunnels.tunnel", W, "a client could not reach db.internal:5432: connection refused"),
+        ("tunnels.tunnel", WARNING, "a client could not reach db.internal:5432: connection refused"),
         ("tunnels.tunnel", E, f"{forward}: the port is taken"),
     ]
 
