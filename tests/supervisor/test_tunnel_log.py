@@ -81,7 +81,7 @@ def test_a_client_and_a_forward_that_fail_are_said_with_where_they_lead(
     log.forward_failed(forward, ListenError("the port is taken"))
     assert caplog.record_tuples == [
         ("tunnels.tunnel", WARNING, "a client could not reach db.internal:5432: connection refused"),
-        ("tunnels.tunnel", E, f"{forward}: the port is taken"),
+        ("tunnels.tunnel", ERROR, f"{forward}: the port is taken"),
     ]
 
 
