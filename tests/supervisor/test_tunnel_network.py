@@ -377,6 +377,16 @@ async def test_a_connection_lost_while_there_is_no_way_dials_when_there_is_one()
         await rig.connected()
 
 
+async def test_a_connection_lost_just_before_the_news_of_the_way_back_dials_with_the_news() -> None:
+    async with rigged() as rig:
+        connection = await offline(rig)
+        rig.routes.path = WIFI
+        connection.lose()
+        change(rig, WIFI)
+        assert rig.clock.alarms == [0.0]
+        assert not rig.tunnel.status().offline
+
+
 # --- probes that come too late --------------------------------------------------------------------
 
 
