@@ -314,6 +314,14 @@ async def test_only_the_way_to_the_address_that_answered_counts() -> None:
         assert rig.routes.asked == [("198.51.100.1",)]
 
 
+async def test_after_a_loss_the_way_to_every_address_of_the_host_counts_again() -> None:
+    async with rigged() as rig:
+        rig.connector.addresses = ("198.51.100.1", "2001:db8::1")
+        (await rig.up()).lose()
+        change(rig, CABLE)
+        assert rig.routes.asked[-2:] == [("198.51.100.1", "2001:db8::1")] * 2
+
+
 # --- cut off --------------------------------------------------------------------------------------
 
 
