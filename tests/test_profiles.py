@@ -333,7 +333,12 @@ def test_what_has_no_effect_is_warned_of() -> None:
     text = '[profiles.a]\nhost = "x"\nremote = "80:web:80"\n'
 
     assert "line 4" in warnings(text + 'idle_timeout = "1m"')[0]
-    assert "line 4" in warnings(text + "on_demand = true")[0]
+    assert "line 4" in warnings(text + 'on_demand = true\nlocal = "81:web:81"')[0]
+
+
+def test_a_tunnel_that_nobody_can_demand_is_refused() -> None:
+    with pytest.raises(ProfileError, match="line 4.*nobody can demand this tunnel"):
+        parse('[profiles.a]\nhost = "x"\nremote = "80:web:80"\non_demand = true\n')
 
 
 def test_every_kind_of_forward_comes_through() -> None:

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -118,6 +119,18 @@ def test_on_demand_a_port_that_is_taken_is_1() -> None:
     result = up(FakeClient((tunnel(state=TunnelState.IDLE, forwards=(taken,)),)))
     assert result.code == 1
     assert "port 5432 is taken" in result.err
+
+
+@pytest.mark.parametrize(
+    ("rest", "said"),
+    [
+        ({}, "connecting to bastion"),
+        ({"error": REFUSED}, "bastion refused the login"),
+        ({"error": REFUSED, "offline": True}, "offline, waits for the network"),
+    ],
+)
+def test_beside_the_spinner_it_is_said_what_is_waited_for(rest: dict[str, Any], said: str) -> None:
+    assert verb._step(tunnel(state=BACKOFF, **rest)) == said
 
 
 # --- not up ---------------------------------------------------------------------------------------

@@ -62,6 +62,15 @@ def test_it_can_be_set_while_it_rings() -> None:
     assert rung.heard == ["a", "b"]
 
 
+def test_what_is_set_while_it_rings_can_be_cancelled() -> None:
+    rung = Rung()
+    rung.alarm.set(rung.clock.time() + 10, lambda: rung.set(10, "b"))
+    rung.clock.advance(10)
+    rung.alarm.cancel()
+    rung.clock.advance(100)
+    assert rung.heard == []
+
+
 def test_what_has_rung_is_not_held_on_to() -> None:
     rung = Rung()
     rung.set(1, "a")

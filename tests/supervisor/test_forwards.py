@@ -180,14 +180,13 @@ async def test_the_last_client_is_the_last_of_all_forwards() -> None:
     async with rigged(*(local(port) for port in ports)) as rig:
         await rig.bind()
         rig.door.close(LOST)  # each is turned away at once
-        seen = []
         for port in (ports[1], ports[0], ports[1]):
             pass_time(1)
+            came = asyncio.get_running_loop().time()
             async with Client.of(port) as client:
                 await client.end()
             await until(lambda: rig.all.clients == 0)
-            seen.append(rig.all.last_client_at)
-        assert seen == sorted(set(seen))
+            assert rig.all.last_client_at >= came
 
 
 async def test_a_tunnel_without_forwards_has_had_no_client() -> None:

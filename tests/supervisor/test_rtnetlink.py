@@ -31,7 +31,6 @@ from tunnels.supervisor.rtnetlink import (
     messages,
 )
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="fcntl is Unix's")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="netlink is Linux's")
 needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6 loopback")
 
@@ -332,7 +331,7 @@ def test_without_addresses_the_question_is_for_anywhere(asked: Asked) -> None:
     asked.to(route())
     asked.socket.sent.clear()
     assert len(asked.routes.paths(())) == 2
-    families = [next(iter(messages(sent))).body[0] for sent in asked.socket.sent]
+    families = [next(messages(sent)).body[0] for sent in asked.socket.sent]
     assert families == [socket.AF_INET, socket.AF_INET6]
 
 

@@ -158,6 +158,7 @@ async def test_a_connection_that_is_lost_while_nobody_uses_it_is_not_made_again(
         rig.retry_now()
         assert (rig.state(), len(rig.connector.attempts), rig.clock.alarms) == (IDLE, 1, [])
         await serve(rig, port)
+        assert rig.tunnel.status().reconnects == 0, "that was a first client, and no outage of anybody"
 
 
 async def test_a_connection_that_is_lost_is_made_again_for_a_client_that_waits() -> None:

@@ -16,7 +16,7 @@ from tunnels.errors import ConnectionLost, DialError, ListenError
 from tunnels.supervisor.tunnel_log import TunnelLog
 
 LOST = ConnectionLost("the server did not answer the keepalives")
-INFO, WARN, ERROR = logging.INFO, logging.WARNING, logging.ERROR
+INFO, WARNING, ERROR = logging.INFO, logging.WARNING, logging.ERROR
 
 
 @pytest.fixture
@@ -33,21 +33,21 @@ def machine(state: TunnelState, **rest: Any) -> Lifecycle:
 @pytest.mark.parametrize(
     ("state", "rest", "level", "text"),
     [
-        (TunnelState.BACKOFF, {}, WARN, "the server did not answer the keepalives; attempt 4 in 12.0 s"),
+        (TunnelState.BACKOFF, {}, WARNING, "the server did not answer the keepalives; attempt 4 in 12.0 s"),
         (
             TunnelState.BACKOFF,
             {"retry_at": 99.0},
-            WARN,
+            WARNING,
             "the server did not answer the keepalives; attempt 4 in 0.0 s",
         ),
         (
             TunnelState.BACKOFF,
             {"online": False},
-            WARN,
+            WARNING,
             "the server did not answer the keepalives; offline, waits for the network; attempt 4 in 12.0 s",
         ),
         (TunnelState.FAILED, {}, ERROR, "failed: the server did not answer the keepalives"),
-        (TunnelState.NEEDS_INPUT, {}, WARN, "needs input: the server did not answer the keepalives"),
+        (TunnelState.NEEDS_INPUT, {}, WARNING, "needs input: the server did not answer the keepalives"),
         (TunnelState.CONNECTING, {}, INFO, "connecting to bastion (attempt 3)"),
         (TunnelState.CONNECTING, {"error": None}, INFO, "connecting to bastion (attempt 3)"),
         (TunnelState.UP, {}, INFO, "up"),
@@ -80,7 +80,7 @@ def test_a_client_and_a_forward_that_fail_are_said_with_where_they_lead(
     forward = local(5432)
     log.forward_failed(forward, ListenError("the port is taken"))
     assert caplog.record_tuples == [
-        ("tunnels.tunnel", WARN, "a client could not reach db.internal:5432: connection refused"),
+        ("tunnels.tunnel", WARNING, "a client could not reach db.internal:5432: connection refused"),
         ("tunnels.tunnel", ERROR, f"{forward}: the port is taken"),
     ]
 
@@ -100,5 +100,6 @@ def test_going_offline_is_said_by_those_who_want_to_be_connected(
 def test_coming_back_is_told_from_a_change(
     log: TunnelLog, caplog: pytest.LogCaptureFixture, was_offline: bool, text: str
 ) -> None:
-    log.back_online("bastion", was_offline=was_offline)
+    log.back_online("bastion", TunnelState.IDLE, was_offline=was_offline)  # nothing of it is to be seen
+    log.back_online("bastion", TunnelState.BACKOFF, was_offline=was_offline)
     assert caplog.messages == [text]

@@ -55,11 +55,12 @@ class SlowProbe:
 
     async def _probe(self, limit: float) -> bool:
         self.asked += 1
-        while True:
-            try:
-                return await asyncio.shield(self.answer)
-            except asyncio.CancelledError:
-                self.cancelled += 1
+        try:
+            return await asyncio.shield(self.answer)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+        async with asyncio.timeout(1):  # only a test that fails gives no answer
+            return await asyncio.shield(self.answer)
 
 
 # --- not connected --------------------------------------------------------------------------------
@@ -313,6 +314,14 @@ async def test_only_the_way_to_the_address_that_answered_counts() -> None:
         assert rig.routes.asked == [("198.51.100.1",)]
 
 
+async def test_after_a_loss_the_way_to_every_address_of_the_host_counts_again() -> None:
+    async with rigged() as rig:
+        rig.connector.addresses = ("198.51.100.1", "2001:db8::1")
+        (await rig.up()).lose()
+        change(rig, CABLE)
+        assert rig.routes.asked[-2:] == [("198.51.100.1", "2001:db8::1")] * 2
+
+
 # --- cut off --------------------------------------------------------------------------------------
 
 
@@ -375,6 +384,16 @@ async def test_a_connection_lost_while_there_is_no_way_dials_when_there_is_one()
         assert rig.clock.alarms == [0.0]
         rig.clock.advance(0)
         await rig.connected()
+
+
+async def test_a_connection_lost_just_before_the_news_of_the_way_back_dials_with_the_news() -> None:
+    async with rigged() as rig:
+        connection = await offline(rig)
+        rig.routes.path = WIFI
+        connection.lose()
+        change(rig, WIFI)
+        assert rig.clock.alarms == [0.0]
+        assert not rig.tunnel.status().offline
 
 
 # --- probes that come too late --------------------------------------------------------------------

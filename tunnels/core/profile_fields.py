@@ -221,7 +221,7 @@ def make_profile(
     values = {**_inherited(own, defaults), **own}
     rules = _forwards(values, path, notes)
     retry = _retry(own, defaults, path, notes)
-    _check_demand(values, path, notes)
+    _check_demand(values, rules, path, notes)
     if len(notes) > before or any(value is BAD for value in values.values()) or retry is None:
         return None
     spec: HostSpec = values.pop("host")
@@ -263,12 +263,20 @@ def _forwards(values: Values, path: KeyPath, notes: Notes) -> tuple[PlacedRule, 
     return rules
 
 
-def _check_demand(values: Values, path: KeyPath, notes: Notes) -> None:
-    if values.get("on_demand") is True and values.get("hold") == 0:
+def _check_demand(values: Values, rules: tuple[PlacedRule, ...], path: KeyPath, notes: Notes) -> None:
+    if values.get("on_demand") is not True:
+        return
+    if values.get("hold") == 0:
         notes.add(
             (*path, "hold"),
             "with on_demand a client waits for the connection, so hold cannot be 0",
             'hold = "20s"',
+        )
+    if rules and all(placed.rule.kind is ForwardKind.REMOTE for placed in rules):
+        notes.add(
+            (*path, "on_demand"),
+            "nobody can demand this tunnel: it has remote forwards only, and they need the connection",
+            "leave on_demand out",
         )
 
 

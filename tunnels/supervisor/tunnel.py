@@ -315,7 +315,7 @@ class Tunnel:
         if changed is None:
             self._go_offline()
         elif changed or not self._lifecycle.online:
-            self._log.back_online(self.profile.host, was_offline=not self._lifecycle.online)
+            self._log.back_online(self.profile.host, self.state, was_offline=not self._lifecycle.online)
             self._feed(ev.PathChanged())
 
     def _go_offline(self) -> None:

@@ -48,9 +48,10 @@ class TunnelLog(logging.LoggerAdapter[logging.Logger]):
         if state is not TunnelState.IDLE:
             self.info("offline: no route to %s", host)
 
-    def back_online(self, host: str, *, was_offline: bool) -> None:
+    def back_online(self, host: str, state: TunnelState, *, was_offline: bool) -> None:
         """There is a route again, or another one."""
-        self.info("there is a route to %s again" if was_offline else "the way to %s has changed", host)
+        if state is not TunnelState.IDLE:
+            self.info("there is a route to %s again" if was_offline else "the way to %s has changed", host)
 
     def forward_healed(self, forward: Forward, seconds: float) -> None:
         """A forward that could not listen does now."""
