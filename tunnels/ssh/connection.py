@@ -25,6 +25,7 @@ from tunnels.ssh.client import Client
 from tunnels.ssh.cpu import has_aes
 from tunnels.ssh.destination import Destination, Route
 from tunnels.ssh.dial import dial, let_say_goodbye, limit_retransmission_timeout
+from tunnels.ssh.doubt import Doubt
 from tunnels.ssh.faults import channel_error, connect_error, lost_error
 from tunnels.ssh.host_keys import HostKeyChecker
 from tunnels.ssh.late_packets import tolerate_late_packets
@@ -170,6 +171,7 @@ class SshConnection:
         self._scope = TaskScope("connection")
         self._inspector = Inspector(conn, self._scope, unlink=remote_unlink)
         self._paused = False
+        self._doubt = Doubt(self.expect_outage)
         self._guard_link()
         for each in (conn, *hops):
             tolerate_late_packets(each)
@@ -236,21 +238,19 @@ class SshConnection:
             return end
 
         try:
-            if isinstance(connect, TcpAddress):
-                host = connect.host or "localhost"
-                await self._conn.create_connection(session, host, connect.port, *origin)
-            else:
-                await self._conn.create_unix_connection(session, connect.path)
+            with self._doubt.waiting():
+                if isinstance(connect, TcpAddress):
+                    host = connect.host or "localhost"
+                    await self._conn.create_connection(session, host, connect.port, *origin)
+                else:
+                    await self._conn.create_unix_connection(session, connect.path)
         except asyncssh.ChannelOpenError as exc:
             self._disown(end)
             if self._gone:
                 raise LinkLost("the connection ended while a client was being connected") from exc
             raise channel_error(exc, connect) from exc
-        except (
-            asyncssh.Error,
-            OSError,
-            AssertionError,
-        ) as exc:  # asyncssh asserts that it is still connected
+        # asyncssh asserts that it is still connected
+        except (asyncssh.Error, OSError, AssertionError) as exc:
             self._disown(end)
             raise LinkLost("the connection ended while a client was being connected") from exc
 

@@ -1,0 +1,51 @@
+"""A late answer makes TCP repeat itself more often, and any answer ends that."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tunnels.ssh import doubt
+from tunnels.ssh.doubt import Doubt
+
+
+@pytest.fixture(autouse=True)
+def _soon_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doubt, "LATE", 0.01)
+
+
+async def test_an_answer_in_time_changes_nothing() -> None:
+    told: list[bool] = []
+    with Doubt(told.append).waiting():
+        pass
+    await asyncio.sleep(0.02)
+    assert told == []
+
+
+async def test_a_late_answer_is_doubted_until_it_comes() -> None:
+    told: list[bool] = []
+    with Doubt(told.append).waiting():
+        while not told:
+            await asyncio.sleep(0.001)
+        assert told == [True]
+    assert told == [True, False]
+
+
+async def test_many_late_answers_are_one_doubt_and_the_first_answer_ends_it() -> None:
+    told: list[bool] = []
+    it = Doubt(told.append)
+    with it.waiting():
+        with it.waiting():
+            await asyncio.sleep(0.03)
+            assert told == [True]
+        assert told == [True, False]
+    assert told == [True, False]
+
+
+async def test_an_end_that_is_no_answer_leaves_the_doubt() -> None:
+    told: list[bool] = []
+    with pytest.raises(OSError, match="gone"), Doubt(told.append).waiting():
+        await asyncio.sleep(0.03)
+        raise OSError("gone")
+    assert told == [True]
