@@ -16,8 +16,12 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)
 	$(BIN)/tunnels demo
 
+# Most of a test is waiting for processes to start: three at a time, also on two cores. `make test JOBS=0` is one
+# after the other.
+JOBS ?= 3
+
 test: $(STAMP) sshd
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 check: lint types
 

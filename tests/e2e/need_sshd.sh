@@ -1,6 +1,6 @@
 #!/bin/sh
 # Make sure that there is an OpenSSH server to test against, and curl, which one test uses as a client.
-# On Linux root also gets what networks of their own take: ip and nft.
+# On Linux root also gets what networks of their own take, ip and nft, and what checks the unit of the service.
 # As root on a Debian-like system they are installed; elsewhere it is said how to get them.
 set -eu
 PATH="$PATH:/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin"
@@ -12,6 +12,7 @@ command -v curl >/dev/null 2>&1 || missing="$missing curl"
 if [ "$(id -u)" = 0 ] && [ "$(uname -s)" = Linux ]; then
     command -v ip >/dev/null 2>&1 || missing="$missing iproute2"
     command -v nft >/dev/null 2>&1 || missing="$missing nftables"
+    command -v systemd-analyze >/dev/null 2>&1 || missing="$missing systemd"
 fi
 [ -z "$missing" ] && exit 0
 
