@@ -42,7 +42,7 @@ class Desk:
         self.file = folder / "said"
         path = f"{folder}:/usr/bin:/bin"
         self.notifications = Notifications(
-            {"PATH": path, "DISPLAY": ":0"}, platform=platform, clock=lambda: self.now
+            {"PATH": path, "DISPLAY": ":0"}, platform=platform, clock=lambda: self.now, grace=0.02
         )
 
     def fail(
@@ -81,6 +81,15 @@ async def test_a_question_is_said_too_and_nothing_else_is(bin_folder: Path) -> N
     async with desk(bin_folder) as desktop:
         desktop.fail(state=S.BACKOFF)
         desktop.fail(state=S.UP, error=None)
+        desktop.fail(state=S.NEEDS_INPUT, error=ErrorInfo("x", "a one-time password is wanted"))
+        assert (await desktop.heard())[2:] == ["work-db needs input", "a one-time password is wanted"]
+
+
+async def test_a_question_that_is_answered_at_once_is_not_said(bin_folder: Path) -> None:
+    async with desk(bin_folder) as desktop:
+        desktop.fail(state=S.NEEDS_INPUT, error=ErrorInfo("x", "a one-time password is wanted"))
+        desktop.fail(state=S.CONNECTING, error=None)
+        assert await desktop.heard() == []
         desktop.fail(state=S.NEEDS_INPUT, error=ErrorInfo("x", "a one-time password is wanted"))
         assert (await desktop.heard())[2:] == ["work-db needs input", "a one-time password is wanted"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import shutil
@@ -18,6 +19,10 @@ from tunnels.tasks import TaskScope
 
 #: Seconds in which a tunnel says something at most once.
 QUIET = 60.0
+
+#: Seconds that a question has to be answered in before it is said on the desktop: most often the person sits at the
+#: terminal that asks it.
+GRACE = 10.0
 
 #: Seconds until a desktop that does not answer is given up.
 TIMEOUT = 10.0
@@ -49,16 +54,22 @@ class Notifications:
         *,
         platform: str = sys.platform,
         clock: Callable[[], float] = time.monotonic,
+        grace: float = GRACE,
     ) -> None:
         self._environment = environment
         self._platform = platform
         self._clock = clock
+        self._grace = grace
+        self._states: dict[str, Transition] = {}  # the last change of each tunnel
         self._scope = TaskScope("notifications")
         self._said: dict[str, float] = {}
 
     def observe(self, profile: Profile, transition: Transition) -> None:
         """A tunnel's state has changed."""
         word = _SAY.get(transition.after)
+        self._states[profile.name] = transition
+        if transition.after is TunnelState.STOPPED:
+            del self._states[profile.name]
         if word is None or not profile.notify:
             return
         now = self._clock()
@@ -67,9 +78,14 @@ class Notifications:
         words = command(f"{profile.name} {word}", _body(transition), self._environment, self._platform)
         if words is not None:
             self._said[profile.name] = now
-            self._scope.spawn(self._say(words), name=profile.name)
+            self._scope.spawn(self._say(words, transition), name=profile.name)
 
-    async def _say(self, words: list[str]) -> None:
+    async def _say(self, words: list[str], transition: Transition) -> None:
+        if transition.after is TunnelState.NEEDS_INPUT:
+            await asyncio.sleep(self._grace)
+            if self._states.get(transition.tunnel) is not transition:  # answered
+                self._said.pop(transition.tunnel, None)
+                return
         try:
             done = await process.run(words, timeout=TIMEOUT, limit=1024, errors=True, env=self._environment)
         except (OSError, ValueError) as exc:
