@@ -117,6 +117,24 @@ def test_a_reverse_tunnel_gets_its_port_back_after_an_address_change(
         eventually(reached, within=15, what="a client through the reverse tunnel")
 
 
+def test_after_a_black_hole_even_a_server_without_keepalives_gives_the_port_back(
+    laptop: Laptop, travelling: Tunnels
+) -> None:
+    """Our kernel goes on telling it that the old connection has ended, until it hears of it."""
+    travelling.write(home={**laptop.login(keepalive="1s"), "remote": [f"8080:{ECHO}"]})
+    travelling.up("home")
+    with laptop.black_hole():
+        travelling.wait_state("home", "backoff", "connecting", within=15)
+    travelling.wait_tunnel(
+        "home",
+        lambda it: it["reconnects"] == 1 and it["forwards"][0]["state"] == "listening",
+        within=30,
+        what="the port back",
+    )
+    answer = laptop.server.call(lambda: talk(LOOPBACK, 8080, b"hello", timeout=5))
+    assert answer == Talk(b"hello", End.EOF)
+
+
 # --- no network -----------------------------------------------------------------------------------
 
 

@@ -28,7 +28,7 @@ class Server(asyncssh.SSHServer):
     def connection_requested(self, *_: Any) -> Any:
         async def echo(reader: asyncssh.SSHReader[bytes], writer: asyncssh.SSHWriter[bytes]) -> None:
             writer.write(await reader.read())
-            writer.write_eof()
+            writer.close()
 
         return echo
 
@@ -80,6 +80,24 @@ async def test_a_question_on_a_channel_that_was_just_closed_ends_nothing() -> No
         assert not conn.is_closed()
 
 
+async def test_a_question_on_a_channel_that_is_closed_but_not_yet_read_to_its_end_ends_nothing() -> None:
+    async with connected() as (conn, server):
+        tolerate_late_packets(conn)
+        reader, writer = await conn.open_connection("echo", 7)
+        chan = cast("Any", writer.channel)
+        chan.pause_reading()
+        writer.write(b"hello")
+        writer.write_eof()
+        while chan._recv_state != "close_pending":
+            await asyncio.sleep(0.001)
+        ask_on(server, chan._recv_chan)
+        await echo(conn)
+        chan.resume_reading()
+        assert await reader.read() == b"hello"
+        await writer.wait_closed()
+        assert not conn.is_closed()
+
+
 async def test_without_the_guard_it_is_the_end_of_the_connection() -> None:
     """What is guarded against is still there; when this fails, the guard can go."""
     async with connected() as (conn, server):
@@ -99,7 +117,7 @@ async def test_only_so_many_closed_channels_are_remembered(monkeypatch: pytest.M
     async with connected() as (conn, server):
         tolerate_late_packets(conn)
         first, *_, last = [await echo(conn) for _ in range(4)]
-        assert len(cast("Any", conn)._channels) == 2
+        assert len(cast("Any", conn)._channels._remembered) == 2
         ask_on(server, last)
         await echo(conn)
         ask_on(server, first)

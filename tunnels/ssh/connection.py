@@ -299,8 +299,7 @@ class SshConnection:
     async def aclose(self) -> None:
         """End the connection and everything on it, within `CLOSE_TIMEOUT` seconds."""
         self._on_lost = None
-        if (sock := self._socket) is not None:
-            let_say_goodbye(sock)
+        self._say_goodbye()
         await self._scope.aclose()
         for conn in (self._conn, *reversed(self._hops)):
             conn.close()
@@ -309,6 +308,10 @@ class SshConnection:
                     await conn.wait_closed()
                 continue
             conn.abort()
+
+    def _say_goodbye(self) -> None:
+        if (sock := self._socket) is not None:
+            let_say_goodbye(sock)
 
     def _lost(self, exc: Exception | None) -> None:
         self._scope.cancel()
@@ -321,14 +324,22 @@ class SshConnection:
     # --- what concerns every channel at once ------------------------------------------------------
 
     def _guard_link(self) -> None:
-        """Put our own methods in the way of three that asyncssh looks up on the instance.
+        """Put our own methods in the way of four that asyncssh looks up on the instance.
 
+        ``connection_lost`` is how it gives up on a server that does not answer its keepalives.
         ``pause_writing`` and ``resume_writing`` do nothing in asyncssh; the buffer of its transport then
         grows by up to a window for each channel. ``_cleanup`` closes every channel when the connection
         ends, and may give them no error: a server that says goodbye in the middle of a download must
         not look to the client like the end of the file.
         """
         conn: Any = self._conn
+        lose = conn.connection_lost
+
+        def say_goodbye_and_lose(exc: Exception | None) -> None:
+            self._say_goodbye()  # later its socket is closed
+            lose(exc)
+
+        conn.connection_lost = say_goodbye_and_lose
         conn.pause_writing = self._pause
         conn.resume_writing = self._resume
         cleanup = getattr(conn, "_cleanup", None)

@@ -89,3 +89,4 @@ def let_say_goodbye(sock: socket.socket) -> None:
     if sys.platform == "linux":
         with contextlib.suppress(OSError):  # closed already
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 0)
+        limit_retransmission_timeout(sock, outage=False)  # or its few repetitions would soon be used up

@@ -109,6 +109,8 @@ def lost_error(exc: Exception | None) -> ConnectionLost:
             return ConnectionLost("the server did not answer the keepalives")
         case asyncssh.DisconnectError():
             return ConnectionLost(f"the server ended the connection: {exc.reason}")
+        case TimeoutError():  # ETIMEDOUT: TCP_USER_TIMEOUT, or the kernel's own patience (tcp(7))
+            return ConnectionLost("what was sent to the server did not arrive any more")
         case OSError():
             return ConnectionLost(f"the network ended the connection: {exc.strerror or exc}")
     return ConnectionLost(f"the connection ended: {exc}")

@@ -3,13 +3,14 @@
 A channel is closed when both sides have said so (RFC 4254 section 5.3). sshd, while it waits for our word,
 may still ask for a sign of life on it (``client_alive_check`` in OpenSSH's serverloop.c), and does so
 whenever our word is late by more than its ClientAliveInterval, as after an outage. OpenSSH's client ignores
-that. asyncssh 2.24.1 has forgotten the channel by then, and ends the whole connection with "Invalid channel
-number".
+that. asyncssh 2.24.1 has closed or forgotten the channel by then, and ends the whole connection with "Channel
+not open" or "Invalid channel number".
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from typing import Any
 
 import asyncssh
@@ -29,20 +30,33 @@ class _ClosedChannel:
         """Taken, and forgotten."""
         return True
 
-    def process_connection_close(self, _exc: Exception | None) -> None:
-        """Closed it is already."""
-
-    def close(self) -> None:
-        """Closed it is already."""
-
-    def process_open_confirmation(self, *_: object) -> None:
-        """Nobody has asked for that."""
-        raise asyncssh.ProtocolError("Channel not being opened")
-
-    process_open_failure = process_open_confirmation
-
 
 _CLOSED = _ClosedChannel()
+
+
+class _Channels(dict[int, Any]):
+    """The channels of a connection by number, as asyncssh looks them up for each packet that comes in."""
+
+    def __init__(self, channels: Mapping[int, Any]) -> None:
+        super().__init__(channels)
+        self._order: deque[int] = deque()
+        self._remembered: set[int] = set()
+
+    def __getitem__(self, number: int) -> Any:
+        channel = self.get(number)
+        if channel is None:
+            if number in self._remembered:
+                return _CLOSED
+            raise KeyError(number)
+        # Where the server has said its last word, whatever of that is still kept for a slow reader.
+        return _CLOSED if channel._recv_state in ("close_pending", "closed") else channel  # noqa: SLF001
+
+    def __delitem__(self, number: int) -> None:
+        super().__delitem__(number)
+        if len(self._order) >= REMEMBERED:
+            self._remembered.discard(self._order.popleft())
+        self._order.append(number)
+        self._remembered.add(number)
 
 
 def tolerate_late_packets(conn: asyncssh.SSHClientConnection) -> None:
@@ -52,16 +66,5 @@ def tolerate_late_packets(conn: asyncssh.SSHClientConnection) -> None:
     """
     private: Any = conn
     channels = getattr(private, "_channels", None)
-    remove = getattr(private, "remove_channel", None)
-    if not isinstance(channels, dict) or remove is None:
-        return
-    closed: deque[int] = deque()
-
-    def remove_and_remember(number: int) -> None:
-        remove(number)
-        if len(closed) >= REMEMBERED and channels.get(oldest := closed.popleft()) is _CLOSED:
-            del channels[oldest]
-        channels[number] = _CLOSED
-        closed.append(number)
-
-    private.remove_channel = remove_and_remember
+    if type(channels) is dict and hasattr(asyncssh.SSHTCPChannel, "_process_close"):
+        private._channels = _Channels(channels)  # noqa: SLF001
