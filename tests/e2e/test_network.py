@@ -179,6 +179,21 @@ def test_an_interruption_on_the_way_that_nobody_sees_cuts_nobody(laptop: Laptop,
     assert travelling.tunnel("work")["reconnects"] == 0
 
 
+def test_clients_that_came_in_a_black_hole_are_served_soon_after_it(
+    laptop: Laptop, travelling: Tunnels
+) -> None:
+    """Left alone, TCP would sleep about as long again as the black hole lasted (RFC 6298)."""
+    up(laptop, travelling)
+    clients = crowd(laptop)
+    with clients.coming():
+        began = time.monotonic()
+        with laptop.black_hole():
+            for_seconds(8)
+        assert clients.served_after(time.monotonic(), within=MINUTE / 2) <= BACK_WITHIN
+    assert outcomes(clients.since(began)) == {"served"}
+    assert travelling.tunnel("work")["reconnects"] == 0
+
+
 def test_status_says_offline_while_there_is_no_route_and_attempts_wait(
     laptop: Laptop, travelling: Tunnels
 ) -> None:
