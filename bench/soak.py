@@ -44,7 +44,7 @@ the port is then held until TCP gives up, after a quarter of an hour."""
 
 NAMES = ("local", "remote", "dynamic")
 
-KEPT_OR = "the network has changed|network had changed|did not answer|did not arrive"
+KEPT_OR = "the network has changed|network had changed|did not answer|did not arrive|reset by peer"
 """What may be the cause of a drop where the connection may as well be kept."""
 
 
