@@ -89,7 +89,8 @@ class RemoteForwarder(Forwarder):
             # Measured with sshd 9.2: it does not count while clients keep coming to the port it holds for us.
             hint=(
                 "ClientAliveInterval 15 and ClientAliveCountMax 3 in its sshd_config let go of dead connections "
-                f"sooner, within about 2 minutes if nobody knocks at it meanwhile; tried again every {LISTEN_RETRIES[-1]:g} s"
+                "sooner, within about 2 minutes if nobody knocks at it meanwhile; "
+                f"tried again every {LISTEN_RETRIES[-1]:g} s"
             ),
         )
 
