@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +24,7 @@ from tunnels.ssh import keys, prompts, remote_listen
 from tunnels.ssh.client import Client
 from tunnels.ssh.cpu import has_aes
 from tunnels.ssh.destination import Destination, Route
-from tunnels.ssh.dial import dial, limit_retransmission_timeout
+from tunnels.ssh.dial import dial, heard, limit_retransmission_timeout
 from tunnels.ssh.faults import channel_error, connect_error, lost_error
 from tunnels.ssh.host_keys import HostKeyChecker
 from tunnels.ssh.options import LOGIN_TIMEOUT, connect_options, connect_timeout
@@ -207,12 +208,22 @@ class SshConnection:
 
     async def probe(self, limit: float) -> bool:
         """Ask the server for an answer; whether it came within ``limit`` seconds."""
-        return await self._round_trip.answers(limit)
+        return await self._round_trip.answers(limit, self._signs)
+
+    def _signs(self) -> tuple[object, ...]:
+        """Something that changes with every packet of the server, and with every acknowledgement."""
+        sock = self._socket
+        return getattr(self._conn, "_recv_seq", 0), None if sock is None else heard(sock)
+
+    @property
+    def _socket(self) -> socket.socket | None:
+        first = self._hops[0] if self._hops else self._conn
+        found: socket.socket | None = first.get_extra_info("socket")
+        return found
 
     def expect_outage(self, expected: bool, /) -> None:
         """While an outage is expected, TCP repeats what got no answer every second, where the system can."""
-        first = self._hops[0] if self._hops else self._conn
-        sock = first.get_extra_info("socket")
+        sock = self._socket
         if sock is not None:
             limit_retransmission_timeout(sock, expected)
 

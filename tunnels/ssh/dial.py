@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import struct
 import sys
 from collections.abc import Callable
 
@@ -23,6 +24,9 @@ _FAMILIES = {"any": socket.AF_UNSPEC, "inet": socket.AF_INET, "inet6": socket.AF
 #: retransmissions, in milliseconds; without it, 120 s. macOS (netinet/tcp.h): seconds without an acknowledgement.
 _TCP_RTO_MAX_MS = 44
 _TCP_RXT_CONNDROPTIME = 0x80
+
+#: tcpi_segs_in of struct tcp_info (linux/tcp.h): packets of the other side, also those that only acknowledge.
+_TCP_INFO_SEGMENTS = struct.Struct("=140xI")
 
 #: Milliseconds between two retransmissions while an outage is expected, and usually.
 _RTO_IN_OUTAGE = 1_000
@@ -78,3 +82,12 @@ def limit_retransmission_timeout(sock: socket.socket, outage: bool) -> None:
     if sys.platform == "linux":
         with contextlib.suppress(OSError):  # an older kernel
             sock.setsockopt(socket.IPPROTO_TCP, _TCP_RTO_MAX_MS, _RTO_IN_OUTAGE if outage else _RTO_USUAL)
+
+
+def heard(sock: socket.socket) -> int:
+    """Count the packets that have come from the other side; 0 where the system does not say."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, struct.error):  # a shorter answer, before Linux 4.2
+            info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_SEGMENTS.size)
+            return int(_TCP_INFO_SEGMENTS.unpack(info)[0])
+    return 0
