@@ -146,6 +146,18 @@ def test_a_leftover_socket_is_replaced(path: Path) -> None:
         second.accept()[0].close()
 
 
+def test_a_socket_that_another_daemon_serves_is_left_to_it(path: Path, listener: socket.socket) -> None:
+    """One with another state folder, and so with another lock."""
+    with pytest.raises(ControlError, match="another daemon listens") as caught:
+        control_socket.listen(path)
+    assert "TUNNELS_RUNTIME_DIR" in (caught.value.hint or "")
+    connected = control_socket.connect(path, timeout=5)
+    listener.setblocking(True)
+    listener.accept()[0].close()  # of who only looked
+    listener.accept()[0].close()
+    connected.close()
+
+
 def test_the_lock_is_had_once_until_it_is_released() -> None:
     first, second = Lock(paths.lock_file()), Lock(paths.lock_file())
     try:

@@ -82,8 +82,12 @@ def written_down(lock_file: Path) -> Path | None:
 
 
 def listen(path: Path) -> socket.socket:
-    """Listen at ``path``, which only this user can reach. The caller holds the lock, so a leftover is one."""
+    """Listen at ``path``, which only this user can reach; what was left there is removed.
+
+    Raises ControlError where another daemon listens there, which then has another state folder and its lock.
+    """
     paths.make_private(path.parent)
+    refuse_if_served(path)
     path.unlink(missing_ok=True)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)
@@ -97,6 +101,17 @@ def listen(path: Path) -> socket.socket:
     finally:
         os.umask(before)
     return sock
+
+
+def refuse_if_served(path: Path) -> None:
+    """Raise ControlError where somebody listens at ``path``: two daemons would take it from each other for ever."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        if probe.connect_ex(str(path)) in (0, errno.EAGAIN):  # the latter: its queue is full
+            raise ControlError(
+                f"another daemon listens at {path}",
+                hint="two daemons need two folders each: set both TUNNELS_STATE_DIR and TUNNELS_RUNTIME_DIR",
+            )
 
 
 def connect(path: Path, *, timeout: float) -> socket.socket:
