@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import stat
@@ -247,6 +248,26 @@ def test_a_daemon_that_is_killed_leaves_a_free_lock_and_a_leftover_that_is_repla
     with listen(path):
         connect(path, timeout=5).close()
     lock.release()
+
+
+def test_on_a_full_disk_there_is_a_lock_all_the_same(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    lock = Lock(paths.lock_file())
+    assert lock.acquire()
+    monkeypatch.setattr(os, "pwrite", full)
+    lock.write_down(path)
+    monkeypatch.undo()
+    assert lock.holder is None
+    assert not Lock(paths.lock_file()).acquire()
+    lock.release()
+
+
+def test_a_lock_that_cannot_be_opened_is_an_error_with_its_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    paths.lock_file().mkdir(parents=True)  # as good as a read-only disk
+    with pytest.raises(ControlError, match="daemon.lock cannot be opened"):
+        Lock(paths.lock_file())
 
 
 def test_a_child_of_the_daemon_does_not_inherit_the_lock() -> None:

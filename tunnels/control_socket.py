@@ -11,6 +11,7 @@ the lock also says where the socket is.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -37,7 +38,13 @@ class Lock:
 
     def __init__(self, path: Path) -> None:
         paths.make_private(path.parent)
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as exc:
+            raise ControlError(
+                f"{path} cannot be opened: {exc.strerror or exc}",
+                hint="TUNNELS_STATE_DIR names another folder",
+            ) from exc
 
     def acquire(self, *, patience: float = 0.0) -> bool:
         """Take the lock, for as long as this process lives. False: another daemon has it.
@@ -56,9 +63,10 @@ class Lock:
                 return True
 
     def write_down(self, socket_path: Path) -> None:
-        """Say who has the lock, and where it listens."""
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, b"%d\n%s\n" % (os.getpid(), os.fsencode(socket_path)), 0)
+        """Say who has the lock, and where it listens. On a disk that is full nobody hears of it."""
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, b"%d\n%s\n" % (os.getpid(), os.fsencode(socket_path)), 0)
 
     @property
     def holder(self) -> int | None:
