@@ -337,3 +337,21 @@ async def test_a_kernel_that_does_not_count_them_is_no_reason_to_end() -> None:
             return bytes(104)
 
     assert heard(cast("socket.socket", Old())) == 0
+
+
+@needs_ipv6
+async def test_an_address_of_one_interface_is_dialled_on_that_interface() -> None:
+    """``fe80::1%eth0``; loopback has no such address here, but its number must reach the kernel."""
+    found: list[tuple[str, ...]] = []
+    name, number = "lo" if sys.platform == "linux" else "lo0", socket.if_nametoindex
+    dialled: list[object] = []
+
+    async def start_connection(addresses: list[Any], **_: object) -> socket.socket:
+        dialled.extend(address[4] for address in addresses)
+        raise OSError(errno.ENETUNREACH, "nobody there")
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(OSError, match="nobody there"):
+        patch.setattr(aiohappyeyeballs, "start_connection", start_connection)
+        await dial(to(22, f"fe80::1%{name}"), found.append)
+    assert dialled == [(f"fe80::1%{name}", 22, 0, number(name))]
+    assert found == [(f"fe80::1%{name}",)]

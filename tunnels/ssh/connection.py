@@ -24,7 +24,7 @@ from tunnels.ssh import keys, prompts, remote_listen
 from tunnels.ssh.client import Client
 from tunnels.ssh.cpu import has_aes
 from tunnels.ssh.destination import Destination, Route
-from tunnels.ssh.dial import dial, heard, limit_retransmission_timeout
+from tunnels.ssh.dial import address_of, dial, heard, limit_retransmission_timeout
 from tunnels.ssh.faults import channel_error, connect_error, lost_error
 from tunnels.ssh.host_keys import HostKeyChecker
 from tunnels.ssh.options import LOGIN_TIMEOUT, connect_options, connect_timeout
@@ -204,7 +204,7 @@ class SshConnection:
     def _address(self, which: str) -> str | None:
         first = self._hops[0] if self._hops else self._conn
         found = first.get_extra_info(which)
-        return str(found[0]) if isinstance(found, tuple) else None
+        return address_of(found) if isinstance(found, tuple) else None
 
     async def probe(self, limit: float) -> bool:
         """Ask the server for an answer; whether it came within ``limit`` seconds."""

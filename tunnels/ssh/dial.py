@@ -8,6 +8,7 @@ import socket
 import struct
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import aiohappyeyeballs
 
@@ -42,12 +43,7 @@ async def dial(
     """
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(connect_timeout(destination)):
-        found = await loop.getaddrinfo(
-            destination.hostname,
-            destination.port,
-            family=_FAMILIES[destination.address_family],
-            type=socket.SOCK_STREAM,
-        )
+        found = await _resolve(destination)
         on_found(tuple(dict.fromkeys(str(sockaddr[0]) for _, _, _, _, sockaddr in found)))
         local = None
         if destination.bind_address is not None:
@@ -58,6 +54,29 @@ async def dial(
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     _bound_silence(sock, user_timeout(destination))
     return sock
+
+
+async def _resolve(destination: Destination) -> list[Any]:
+    """Find the addresses of a host; one that is only good on one interface has it in its text, as uvloop wants it."""
+    host, port = destination.hostname, destination.port
+    family = _FAMILIES[destination.address_family]
+    if "%" in host:  # fe80::1%eth0: asks nobody, and uvloop would lose the interface
+        found = socket.getaddrinfo(
+            host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
+        )
+    else:
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)
+    return [(*info, (address_of(sockaddr), *sockaddr[1:])) for *info, sockaddr in found]
+
+
+def address_of(sockaddr: tuple[Any, ...]) -> str:
+    """Write the address of a socket; one that is only good on one interface with the name of that."""
+    host, scope = str(sockaddr[0]), sockaddr[3] if len(sockaddr) == 4 else 0
+    if scope and "%" not in host:
+        with contextlib.suppress(OSError):  # it is gone
+            return f"{host}%{socket.if_indextoname(scope)}"
+    return host
 
 
 def _bound_silence(sock: socket.socket, seconds: float) -> None:
