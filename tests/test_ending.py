@@ -37,6 +37,7 @@ def test_a_daemon_that_does_not_end_is_not_waited_for_for_ever(monkeypatch: pyte
             ending.end_daemon()
     assert caught.value.hint is not None
     assert "tunnels logs" in caught.value.hint
+    assert f"kill -9 {os.getpid()}" in caught.value.hint
     assert 0 < len(slept) < 10
 
 

@@ -66,6 +66,7 @@ def _wait_until_gone(pid: int) -> None:
             lock.release()
         if time.monotonic() > deadline:
             raise ControlError(
-                f"the daemon did not end within {STOP_TIMEOUT:g} s", hint="`tunnels logs` may say why"
+                f"the daemon did not end within {STOP_TIMEOUT:g} s",
+                hint=f"`tunnels logs` may say why; `kill -9 {pid}` ends it, and its tunnels come back",
             )
         time.sleep(_POLL)
