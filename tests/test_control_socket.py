@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import stat
@@ -146,6 +147,18 @@ def test_a_leftover_socket_is_replaced(path: Path) -> None:
         second.accept()[0].close()
 
 
+def test_a_socket_that_another_daemon_serves_is_left_to_it(path: Path, listener: socket.socket) -> None:
+    """One with another state folder, and so with another lock."""
+    with pytest.raises(ControlError, match="another daemon listens") as caught:
+        control_socket.listen(path)
+    assert "TUNNELS_RUNTIME_DIR" in (caught.value.hint or "")
+    connected = control_socket.connect(path, timeout=5)
+    listener.setblocking(True)
+    listener.accept()[0].close()  # of who only looked
+    listener.accept()[0].close()
+    connected.close()
+
+
 def test_the_lock_is_had_once_until_it_is_released() -> None:
     first, second = Lock(paths.lock_file()), Lock(paths.lock_file())
     try:
@@ -235,6 +248,26 @@ def test_a_daemon_that_is_killed_leaves_a_free_lock_and_a_leftover_that_is_repla
     with listen(path):
         connect(path, timeout=5).close()
     lock.release()
+
+
+def test_on_a_full_disk_there_is_a_lock_all_the_same(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    lock = Lock(paths.lock_file())
+    assert lock.acquire()
+    monkeypatch.setattr(os, "pwrite", full)
+    lock.write_down(path)
+    monkeypatch.undo()
+    assert lock.holder is None
+    assert not Lock(paths.lock_file()).acquire()
+    lock.release()
+
+
+def test_a_lock_that_cannot_be_opened_is_an_error_with_its_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    paths.lock_file().mkdir(parents=True)  # as good as a read-only disk
+    with pytest.raises(ControlError, match="daemon.lock cannot be opened"):
+        Lock(paths.lock_file())
 
 
 def test_a_child_of_the_daemon_does_not_inherit_the_lock() -> None:

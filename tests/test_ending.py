@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -31,9 +32,20 @@ def test_a_daemon_that_does_not_end_is_not_waited_for_for_ever(monkeypatch: pyte
         monkeypatch.setattr(
             ending, "time", SimpleNamespace(monotonic=lambda: next(clock), sleep=slept.append)
         )
-        monkeypatch.setattr(ending, "_ask_to_end", list)
+        monkeypatch.setattr(ending, "_ask_to_end", lambda: ([], os.getpid()))
         with pytest.raises(ControlError, match="did not end within 25 s") as caught:
             ending.end_daemon()
     assert caught.value.hint is not None
     assert "tunnels logs" in caught.value.hint
+    assert f"kill -9 {os.getpid()}" in caught.value.hint
     assert 0 < len(slept) < 10
+
+
+def test_where_another_command_has_started_the_next_one_already_the_wait_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two commands of a newer version at once: both end the old daemon, and one is quicker to start the new one."""
+    with daemon_thread():
+        monkeypatch.setattr(ending, "_ask_to_end", lambda: (["work-db"], os.getpid() + 1))
+        monkeypatch.setattr(ending, "STOP_TIMEOUT", 0.0)
+        assert ending.end_daemon() == ["work-db"]

@@ -220,6 +220,13 @@ def test_a_python_that_cannot_be_run_is_an_error_of_ours(monkeypatch: pytest.Mon
 # --- two at once ----------------------------------------------------------------------------------
 
 
+def test_a_state_folder_that_cannot_be_written_to_is_said_with_its_path(births: Births) -> None:
+    paths.startup_log().mkdir(mode=0o700, parents=True)  # as good as a read-only disk
+    with pytest.raises(DaemonStartFailed, match="startup.log cannot be written") as caught:
+        spawn.start_detached(paths.config_file())
+    assert "TUNNELS_STATE_DIR" in (caught.value.hint or "")
+
+
 def test_who_loses_the_race_to_start_it_waits_for_the_winner(births: Births, clock: Clock) -> None:
     births.life = lambda fd: os.write(fd, b"busy\n")
     looks = []

@@ -11,6 +11,7 @@ the lock also says where the socket is.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -37,7 +38,13 @@ class Lock:
 
     def __init__(self, path: Path) -> None:
         paths.make_private(path.parent)
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as exc:
+            raise ControlError(
+                f"{path} cannot be opened: {exc.strerror or exc}",
+                hint="TUNNELS_STATE_DIR names another folder",
+            ) from exc
 
     def acquire(self, *, patience: float = 0.0) -> bool:
         """Take the lock, for as long as this process lives. False: another daemon has it.
@@ -56,9 +63,10 @@ class Lock:
                 return True
 
     def write_down(self, socket_path: Path) -> None:
-        """Say who has the lock, and where it listens."""
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, b"%d\n%s\n" % (os.getpid(), os.fsencode(socket_path)), 0)
+        """Say who has the lock, and where it listens. On a disk that is full nobody hears of it."""
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, b"%d\n%s\n" % (os.getpid(), os.fsencode(socket_path)), 0)
 
     @property
     def holder(self) -> int | None:
@@ -82,8 +90,12 @@ def written_down(lock_file: Path) -> Path | None:
 
 
 def listen(path: Path) -> socket.socket:
-    """Listen at ``path``, which only this user can reach. The caller holds the lock, so a leftover is one."""
+    """Listen at ``path``, which only this user can reach; what was left there is removed.
+
+    Raises ControlError where another daemon listens there, which then has another state folder and its lock.
+    """
     paths.make_private(path.parent)
+    refuse_if_served(path)
     path.unlink(missing_ok=True)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)
@@ -97,6 +109,17 @@ def listen(path: Path) -> socket.socket:
     finally:
         os.umask(before)
     return sock
+
+
+def refuse_if_served(path: Path) -> None:
+    """Raise ControlError where somebody listens at ``path``: two daemons would take it from each other for ever."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        if probe.connect_ex(str(path)) in (0, errno.EAGAIN):  # the latter: its queue is full
+            raise ControlError(
+                f"another daemon listens at {path}",
+                hint="two daemons need two folders each: set both TUNNELS_STATE_DIR and TUNNELS_RUNTIME_DIR",
+            )
 
 
 def connect(path: Path, *, timeout: float) -> socket.socket:

@@ -19,19 +19,19 @@ _POLL = 0.02
 
 def end_daemon() -> list[str]:
     """End it; returns the tunnels that come back with the next one. Raises DaemonNotRunning, ControlError."""
-    names = _ask_to_end()
-    _wait_until_gone()
+    names, pid = _ask_to_end()
+    _wait_until_gone(pid)
     return names
 
 
-def _ask_to_end() -> list[str]:
+def _ask_to_end() -> tuple[list[str], int]:
     """Ask over the control socket; a daemon that does not understand or answer is sent a SIGTERM, which says the same.
 
-    Returns the tunnels that come back, as far as they are known.
+    Returns the tunnels that come back, as far as they are known, and the daemon's pid.
     """
     try:
         with Client.connect() as client:
-            return client.shutdown()
+            return client.shutdown(), client.hello.pid
     except DaemonNotRunning:
         raise
     except ControlError as error:
@@ -42,7 +42,7 @@ def _ask_to_end() -> list[str]:
             ) from error
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
-    return list(desired_state.load(paths.state_file()).tunnels)
+    return list(desired_state.load(paths.state_file()).tunnels), pid
 
 
 def _holder_of_the_lock() -> int | None:
@@ -54,18 +54,19 @@ def _holder_of_the_lock() -> int | None:
         lock.release()
 
 
-def _wait_until_gone() -> None:
-    """Its lock is free when it has ended, and not before."""
+def _wait_until_gone(pid: int) -> None:
+    """Its lock is free when it has ended, and not before; or another command has started the next one already."""
     deadline = time.monotonic() + STOP_TIMEOUT
     while True:
         lock = control_socket.Lock(paths.lock_file())
         try:
-            if lock.acquire():
+            if lock.acquire() or lock.holder not in (pid, None):
                 return
         finally:
             lock.release()
         if time.monotonic() > deadline:
             raise ControlError(
-                f"the daemon did not end within {STOP_TIMEOUT:g} s", hint="`tunnels logs` may say why"
+                f"the daemon did not end within {STOP_TIMEOUT:g} s",
+                hint=f"`tunnels logs` may say why; `kill -9 {pid}` ends it, and its tunnels come back",
             )
         time.sleep(_POLL)

@@ -106,7 +106,14 @@ def start_detached(config: Path) -> Client:
     paths.make_private(log.parent)
     reader, writer = os.pipe()
     try:
-        log_fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            log_fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        except OSError as exc:
+            os.close(writer)
+            raise DaemonStartFailed(
+                f"{log} cannot be written: {exc.strerror or exc}",
+                hint="the daemon needs a folder for its state; TUNNELS_STATE_DIR names another one",
+            ) from exc
         try:
             subprocess.Popen(
                 [

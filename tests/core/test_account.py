@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunnels.core.account import ENDED, KILLED, WEEK, Account, account
+from tunnels.core.account import ENDED, KILLED, WEEK, Account, _in_order, account
 from tunnels.core.history import Facts, Record, What, parse_records
 from tunnels.errors import ErrorInfo
 
@@ -186,6 +186,37 @@ def test_a_clock_that_goes_back_makes_no_negative_times() -> None:
     found = of((1000, W), (1000, U), (-5e8, D), (-4e8, U), (1500, D), now=2000)
     assert drops(found) == [(1000, 1000, "connection-lost"), (1500, None, "connection-lost")]
     assert found.share == 0.5
+
+
+def test_a_clock_that_was_once_years_ahead_makes_nothing_of_what_was_before_or_comes_after() -> None:
+    """As on a machine whose battery is empty, until a time server has been asked."""
+    ahead = 1.6e9
+    right = of((0, W), (0, U), (100, D), (150, U), (200, S), (300, W), (300, U), now=400)
+    wrong = of(
+        (0, W), (0, U), (ahead, W), (100, D), (ahead + 1, D), (150, U), (200, S), (300, W), (300, U), now=400
+    )
+    assert drops(wrong) == drops(right) == [(100, 150, "connection-lost")]
+    assert wrong[:4] == right[:4]
+    assert (wrong.wanted_for, wrong.up_for) == (right.wanted_for, right.up_for)
+
+
+def test_a_clock_that_was_hours_ahead_is_seen_through_when_these_hours_are_over_too() -> None:
+    """As on a machine that another system has left its local time, until a time server has been asked."""
+    found = of((7200, W), (7201, U), (5, D), (305, U), (5000, D), (5100, U), now=20_000)
+    assert [(end or 0) - begin for begin, end, _ in drops(found)] == [300, 100]
+
+
+@given(st.lists(st.floats(-10, 10), max_size=30))
+def test_times_that_are_in_order_are_believed(times: list[float]) -> None:
+    assert _in_order(sorted(times), 10) == sorted(times)
+
+
+@given(st.lists(st.floats(-10, 20), max_size=30))
+def test_times_are_put_in_order_and_none_is_later_than_now(times: list[float]) -> None:
+    right = _in_order(times, 10)
+    assert right == sorted(right)
+    assert len(right) == len(times)
+    assert all(at <= 10 for at in right)
 
 
 def test_another_tunnel_is_another_matter() -> None:

@@ -111,3 +111,15 @@ def test_a_command_without_the_runtime_folder_of_the_session_finds_the_daemon(
     assert "work  up" in tunnels.run("status", "work", expect=OK, env=elsewhere).out
     assert tunnels.run("up", "work", expect=OK, env=elsewhere).code == OK
     assert tunnels.daemon_pid() == pid
+
+
+def test_a_second_daemon_with_the_same_runtime_folder_is_refused_and_the_first_one_stays_reachable(
+    port: int, tunnels: Tunnels
+) -> None:
+    tunnels.up("work")
+    pid = tunnels.daemon_pid()
+    second = tunnels.run("daemon", "run", env={"TUNNELS_STATE_DIR": str(tunnels.home / "state2")})
+    assert second.code != OK
+    assert "another daemon listens" in second.words
+    assert tunnels.status_json()["daemon"]["pid"] == pid
+    assert talk(LOOPBACK, port, b"hello").data == b"hello"

@@ -7,12 +7,13 @@ a minute, so whatever is quicker was noticed by looking at the network.
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Callable
 
 import pytest
 
-from tests.e2e.bed import servers
+from tests.e2e.bed import netns, servers
 from tests.e2e.bed.clients import End, Talk, talk, talk_over
 from tests.e2e.bed.crowd import Crowd
 from tests.e2e.bed.faults import CAREFUL, ECHO, Laptop
@@ -52,6 +53,25 @@ def echo_works(laptop: Laptop, *, within: float = 20) -> None:
 
 def outcomes(visits: list[Visit]) -> set[str]:
     return {visit.outcome for visit in visits}
+
+
+def upload(laptop: Laptop, enough: threading.Event) -> Background[bool]:
+    """Send as much as goes, and let come back what may; whether that has gone well until it was enough."""
+
+    def send() -> bool:
+        with socket.create_connection((LOOPBACK, PORT)) as sock:
+            sock.settimeout(0.2)
+            while not enough.is_set():
+                for step in (lambda: sock.send(bytes(65_536)), lambda: sock.recv(1 << 20)):
+                    try:
+                        step()
+                    except TimeoutError:
+                        continue
+                    except OSError:
+                        return False
+            return True
+
+    return laptop.client.start(send)
 
 
 # --- addresses and interfaces ---------------------------------------------------------------------
@@ -335,3 +355,21 @@ def test_the_services_of_the_test_answer_without_a_tunnel(laptop: Laptop) -> Non
     for host in (laptop.client, laptop.server):
         answer = host.call(lambda: talk(LOOPBACK, servers.PORTS["echo"], b"hello"))
         assert answer == Talk(b"hello", End.EOF)
+
+
+def test_a_connection_that_is_busy_sending_is_not_taken_for_dead_when_the_network_changes(
+    laptop: Laptop, travelling: Tunnels
+) -> None:
+    """What is asked of it after the change waits behind the megabytes that were there before."""
+    up(laptop, travelling)
+    laptop.router.ip("addr", "add", "10.77.1.254/24", "dev", "c0")
+    slow = ("root", "tbf", "rate", "4mbit", "burst", "32k", "latency", "1500ms")
+    netns.run("tc", "-n", laptop.router.name, "qdisc", "add", "dev", "s0", *slow)
+    enough = threading.Event()
+    sending = upload(laptop, enough)
+    for_seconds(3)  # the buffers on the way fill
+    laptop.client.ip("route", "replace", "default", "via", "10.77.1.254", "metric", "100")
+    for_seconds(4)  # it would have been given up
+    enough.set()
+    assert sending.result(within=20), "the client was cut off"
+    assert travelling.tunnel("work")["reconnects"] == 0

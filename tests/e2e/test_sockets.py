@@ -19,6 +19,7 @@ from tests.e2e.bed.product import NOT_AS_ASKED, OK, Tunnels
 from tests.e2e.bed.site import Site
 from tests.e2e.bed.sshd import Sshd
 from tests.e2e.bed.traffic import MIB, Dial, dialing
+from tests.e2e.bed.wait import for_seconds
 
 pytestmark = pytest.mark.loopback_site
 
@@ -205,6 +206,21 @@ def test_a_socket_that_somebody_listens_on_is_never_removed(
         assert "somebody listens" in result.words
         traffic.check_echo(dialing_unix(path), 1000)
         assert [each.name for each in folder.glob(".tunnels-*")] == []
+
+
+def test_where_nothing_can_be_removed_the_looking_leaves_one_file_and_not_one_each_time(
+    tunnels: Tunnels, site: Site, start_sshd: Callable[..., Sshd], folder: Path
+) -> None:
+    """An SFTP that only reads, as backups have it."""
+    sshd = start_sshd(KEEP, f"{SFTP} -R")
+    path = folder / "far.sock"
+    dead_socket(path)
+    tunnels.write(it={**sshd.login(), "remote_unlink": True, "remote": [f"{path}:{site.near.echo}"]})
+    result = tunnels.up("it", expect=NOT_AS_ASKED)
+    assert "cannot be removed" in result.words
+    for_seconds(4)  # three more looks
+    assert "cannot be removed" in tunnels.forward("it")["error"]["message"]
+    assert len(list(folder.glob(".tunnels-*"))) == 1
 
 
 def test_a_file_that_is_no_socket_is_never_removed(

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import aiohappyeyeballs
 import psutil
@@ -18,12 +18,13 @@ import pytest
 import uvloop
 
 from tests.e2e.bed.ports import LOOPBACK, RefusingPort, has_ipv6
+from tests.e2e.bed.wait import eventually
 from tests.forwarding import fakes
 from tests.forwarding.fakes import black_hole, turns
 from tunnels.errors import HostUnreachable
 from tunnels.ssh import dial as dialling
 from tunnels.ssh.destination import Destination
-from tunnels.ssh.dial import dial, limit_retransmission_timeout
+from tunnels.ssh.dial import dial, heard, limit_retransmission_timeout
 from tunnels.ssh.faults import connect_error
 
 every_loop = fakes.every_loop
@@ -312,3 +313,45 @@ async def test_a_real_socket_takes_it_or_leaves_it() -> None:
     with server() as listening, await dial(to(listening.getsockname()[1])) as sock:
         for outage in (True, False):
             limit_retransmission_timeout(sock, outage)
+
+
+async def test_packets_of_the_other_side_are_counted_also_where_they_carry_nothing() -> None:
+    with (
+        socket.create_server((LOOPBACK, 0)) as server,
+        socket.create_connection(server.getsockname()) as here,
+    ):
+        there, _ = server.accept()
+        with there:
+            before = heard(here)
+            here.send(b"x")
+            there.recv(1)
+            if sys.platform == "linux":
+                eventually(lambda: heard(here) > before, within=5, what="the acknowledgement")
+            else:
+                assert heard(here) == before == 0
+
+
+async def test_a_kernel_that_does_not_count_them_is_no_reason_to_end() -> None:
+    class Old:
+        def getsockopt(self, _level: int, _name: int, _size: int) -> bytes:
+            return bytes(104)
+
+    assert heard(cast("socket.socket", Old())) == 0
+
+
+@needs_ipv6
+async def test_an_address_of_one_interface_is_dialled_on_that_interface() -> None:
+    """``fe80::1%eth0``; loopback has no such address here, but its number must reach the kernel."""
+    found: list[tuple[str, ...]] = []
+    name, number = "lo" if sys.platform == "linux" else "lo0", socket.if_nametoindex
+    dialled: list[object] = []
+
+    async def start_connection(addresses: list[Any], **_: object) -> socket.socket:
+        dialled.extend(address[4] for address in addresses)
+        raise OSError(errno.ENETUNREACH, "nobody there")
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(OSError, match="nobody there"):
+        patch.setattr(aiohappyeyeballs, "start_connection", start_connection)
+        await dial(to(22, f"fe80::1%{name}"), found.append)
+    assert dialled == [(f"fe80::1%{name}", 22, 0, number(name))]
+    assert found == [(f"fe80::1%{name}",)]

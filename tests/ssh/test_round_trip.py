@@ -112,6 +112,47 @@ async def test_no_answer_within_the_limit_is_none(clock: Clock) -> None:
     assert measured.milliseconds is None
 
 
+async def test_a_busy_connection_is_waited_for_as_long_as_the_other_side_gives_signs_of_life(
+    clock: Clock,
+) -> None:
+    """Its keepalive is behind megabytes that were there before it."""
+    answer = asyncio.Event()
+    looks: list[int] = []
+
+    class Busy(Connection):
+        async def _make_keepalive_request(self) -> None:
+            self.asked += 1
+            await answer.wait()
+
+    def signs() -> int:
+        looks.append(len(looks))
+        if len(looks) == 5:
+            answer.set()
+        return len(looks)
+
+    connection = Busy(clock)
+    asking = asyncio.get_running_loop().create_task(watch(connection).answers(1.0, signs))
+    while not asking.done():
+        await asyncio.sleep(0)
+        pass_time(1.0)
+    assert asking.result()
+    assert connection.asked == 1, "another keepalive would only be one more behind the others"
+
+
+async def test_a_busy_connection_that_falls_silent_has_not_answered(clock: Clock) -> None:
+    class Silent(Connection):
+        async def _make_keepalive_request(self) -> None:
+            await asyncio.Event().wait()
+
+    signs = iter((1, 2, 3, 3))
+    asking = asyncio.get_running_loop().create_task(watch(Silent(clock)).answers(1.0, lambda: next(signs)))
+    while not asking.done():
+        await asyncio.sleep(0)
+        pass_time(1.0)
+    assert not asking.result()
+    assert next(signs, None) is None
+
+
 async def test_a_connection_that_ends_while_it_is_asked_has_not_answered(clock: Clock) -> None:
     """Its end answers whatever was asked."""
     connection = Connection(clock, 0.0)

@@ -9,11 +9,13 @@ How it is counted, so that nothing looks better than it was:
   it works again or is no longer wanted. The end of the daemon makes a drop: clients were interrupted.
 * When a daemon was killed is known to the minute: it leaves a sign that often (`supervisor.history`).
 * A clock that was wrong for a while, as after a power cut on a machine without a battery, makes times
-  shorter and never negative: no record is taken to be earlier than the one before it, or later than now.
+  shorter and never negative. Records are in the order in which they happened; those whose times do not fit
+  into the order of most of the others are taken to be of the same time as the one before.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -227,9 +229,41 @@ def account(records: Iterable[Record], tunnel: str, now: float, *, last_sign: fl
     ``last_sign`` is for when no daemon runs: when there was last a sign of one, or 0 if that is not known.
     """
     teller = _Teller(tunnel, now)
-    for record in records:
-        teller.take(record)
+    records = list(records)
+    for at, record in zip(_in_order([record.at for record in records], now), records, strict=True):
+        teller.take(record._replace(at=at))
     return teller.finish(last_sign)
+
+
+def _in_order(times: list[float], now: float) -> list[float]:
+    """Put times right: as many of them as can be right stay, which are a longest sequence that never falls.
+
+    Simply taking none to be earlier than the one before it would believe a clock that once, for a second,
+    was years ahead: everything that happens until then would seem to happen at one moment.
+    """
+    ends: list[float] = []  # the lowest time that a sequence of each length can end with
+    places: list[list[int]] = []  # which times can be the first, the second, … of such a sequence
+    for i, at in enumerate(times):
+        if at > now:
+            continue
+        place = bisect_right(ends, at)
+        if place == len(ends):
+            ends.append(at)
+            places.append([])
+        ends[place] = at
+        places[place].append(i)
+    kept: set[int] = set()
+    limit = now
+    for candidates in reversed(places):
+        # Where there is a choice, the latest time: clocks are years behind more often than ahead.
+        i = next(i for i in candidates if times[i] <= limit)
+        kept.add(i)
+        limit = times[i]
+    last, right = limit, []
+    for i, at in enumerate(times):
+        last = at if i in kept else last
+        right.append(last)
+    return right
 
 
 def _joined(spans: Iterable[Span]) -> list[Span]:

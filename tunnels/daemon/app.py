@@ -68,6 +68,7 @@ def run_daemon(config: Path, *, ready: Callable[[str], None]) -> int:
     if not (lock.acquire(patience=LOCK_PATIENCE) or _wait_for(lock)):
         ready("busy")
         raise ControlError("another daemon is running", hint="`tunnels daemon status` shows it")
+    control_socket.refuse_if_served(paths.socket_path())  # before anything is written down
     lock.write_down(paths.socket_path())
     handler = logs.to_file(paths.log_file())
     try:

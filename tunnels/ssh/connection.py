@@ -24,7 +24,7 @@ from tunnels.ssh import keys, prompts, remote_listen
 from tunnels.ssh.client import Client
 from tunnels.ssh.cpu import has_aes
 from tunnels.ssh.destination import Destination, Route
-from tunnels.ssh.dial import dial, let_say_goodbye, limit_retransmission_timeout
+from tunnels.ssh.dial import address_of, dial, heard, let_say_goodbye, limit_retransmission_timeout
 from tunnels.ssh.doubt import Doubt
 from tunnels.ssh.faults import channel_error, connect_error, lost_error
 from tunnels.ssh.host_keys import HostKeyChecker
@@ -209,22 +209,27 @@ class SshConnection:
     def _address(self, which: str) -> str | None:
         first = self._hops[0] if self._hops else self._conn
         found = first.get_extra_info(which)
-        return str(found[0]) if isinstance(found, tuple) else None
+        return address_of(found) if isinstance(found, tuple) else None
 
     async def probe(self, limit: float) -> bool:
         """Ask the server for an answer; whether it came within ``limit`` seconds."""
-        return await self._round_trip.answers(limit)
+        return await self._round_trip.answers(limit, self._signs)
+
+    def _signs(self) -> tuple[object, ...]:
+        """Something that changes with every packet of the server, and with every acknowledgement."""
+        sock = self._socket
+        return getattr(self._conn, "_recv_seq", 0), None if sock is None else heard(sock)
+
+    @property
+    def _socket(self) -> socket.socket | None:
+        first = self._hops[0] if self._hops else self._conn
+        found: socket.socket | None = first.get_extra_info("socket")
+        return found
 
     def expect_outage(self, expected: bool, /) -> None:
         """While an outage is expected, TCP repeats what got no answer every second, where the system can."""
         if (sock := self._socket) is not None:
             limit_retransmission_timeout(sock, expected)
-
-    @property
-    def _socket(self) -> socket.socket | None:
-        first = self._hops[0] if self._hops else self._conn
-        sock: socket.socket | None = first.get_extra_info("socket")
-        return sock
 
     async def open_channel(self, end: ChannelEnd, connect: Address, origin: Origin) -> None:
         """Have the server connect to ``connect`` and couple the channel to ``end``. See `channel.Link`."""

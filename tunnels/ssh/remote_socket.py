@@ -48,6 +48,7 @@ class Inspector:
         self._scope = scope
         self._unlink = unlink
         self._slow: asyncio.Task[None] | None = None
+        self._left: dict[str, bool] = {}  # folders where a scratch socket stays: whether it could be reached
 
     async def look(self, path: str) -> Finding:
         """Find out why the server refused to listen at ``path``. Takes at most `TIME_LIMIT` seconds."""
@@ -151,18 +152,25 @@ class Inspector:
 
     async def _can_connect(self, sftp: asyncssh.SFTPClient, path: str) -> bool:
         """Whether the server connects us to a socket that is certainly alive: one of our own, for a moment."""
-        scratch = f"{posixpath.dirname(path)}/.tunnels-{secrets.token_hex(4)}"
+        folder = posixpath.dirname(path)
+        if folder in self._left:  # one that cannot be removed is enough: we look every few seconds
+            return self._left[folder]
+        scratch = f"{folder}/.tunnels-{secrets.token_hex(4)}"
         try:
             listener = await self._conn.create_unix_server(_refuse, scratch)
         except asyncssh.ChannelListenError:
             return False
+        reached = False
         try:
-            return await self._connects(scratch)
+            reached = await self._connects(scratch)
         finally:
             listener.close()
             await listener.wait_closed()
-            with contextlib.suppress(asyncssh.SFTPError):  # sshd leaves it behind, as ever
+            try:  # sshd leaves it behind, as ever
                 await sftp.remove(scratch)
+            except asyncssh.SFTPError:  # an SFTP that only reads
+                self._left[folder] = reached
+        return reached
 
 
 class _Silent(asyncssh.SSHUNIXSession[bytes]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any
 
 import asyncssh
@@ -42,13 +43,31 @@ class RoundTrip:
         if not self._conn.is_closed():  # a connection that ends answers everything at once
             self.milliseconds = round((time.perf_counter() - started) * 1000, 2)
 
-    async def answers(self, limit: float) -> bool:
-        """Send a keepalive; whether its answer comes within ``limit`` seconds."""
+    async def answers(self, limit: float, signs: Callable[[], object] = lambda: None) -> bool:
+        """Send a keepalive; whether its answer comes within ``limit`` seconds.
+
+        In a connection that is busy the keepalive waits behind megabytes, for longer than any limit. So as
+        long as ``signs`` of the other side, such as a count of its packets, go on to change, it is waited for.
+        """
         if self._ask is None:
             return True  # nobody to ask: the usual keepalives must find out
+        loop = asyncio.get_running_loop()
+
+        seen, timer = signs(), loop.call_later(limit, lambda: look())  # noqa: PLW0108 - it comes below
+
+        def look() -> None:
+            nonlocal seen, timer
+            before, seen = seen, signs()
+            if seen != before:
+                timer = loop.call_later(limit, look)
+            else:
+                patience.reschedule(loop.time())
+
         try:
-            async with asyncio.timeout(limit):
+            async with asyncio.timeout(None) as patience:
                 await self.measure()
         except TimeoutError:
             return False
+        finally:
+            timer.cancel()
         return not self._conn.is_closed()

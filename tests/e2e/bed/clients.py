@@ -66,9 +66,15 @@ def talk_over(
 ) -> Talk:
     """Do the same over a connection that is there already."""
 
+    was_reset = threading.Event()
+
     def send() -> None:
         with contextlib.suppress(OSError):
-            connection.sendall(data)
+            try:
+                connection.sendall(data)
+            except ConnectionResetError:  # said once, to whoever asks first; the other one sees an end
+                was_reset.set()
+                raise
             if half_close:
                 connection.shutdown(socket.SHUT_WR)
 
@@ -87,7 +93,7 @@ def talk_over(
     except OSError:
         end = End.RESET
     sender.join(timeout=5)
-    return Talk(bytes(received), end)
+    return Talk(bytes(received), End.RESET if was_reset.is_set() else end)
 
 
 def fetch(host: str, port: int, count: int, seed: int) -> Talk:
