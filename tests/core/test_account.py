@@ -188,6 +188,22 @@ def test_a_clock_that_goes_back_makes_no_negative_times() -> None:
     assert found.share == 0.5
 
 
+def test_a_power_cut_on_a_machine_without_a_battery_is_as_long_as_it_was() -> None:
+    """The clock goes on where it was when the power went, until a time server is reached."""
+    night = 8 * 3600.0
+    boot = Record(T + 107, What.STARTED, since=T + 100)
+    found = of(
+        (0, W), (0, U), boot, (108, W), (110, U),
+        Record(T + 120 + night, What.CLOCK_SET, seconds=night), (200 + night, D), (260 + night, U),
+        now=1000 + night,
+    )  # fmt: skip
+    assert drops(found) == [
+        (100, 110 + night, "daemon-not-running"),
+        (200 + night, 260 + night, "connection-lost"),
+    ]
+    assert found.off_for == 7 + night
+
+
 def test_a_clock_that_was_once_years_ahead_makes_nothing_of_what_was_before_or_comes_after() -> None:
     """As on a machine whose battery is empty, until a time server has been asked."""
     ahead = 1.6e9

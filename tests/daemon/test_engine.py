@@ -28,15 +28,18 @@ async def test_every_tunnel_hears_of_a_change_of_the_network_and_the_history_of_
 ) -> None:
     heard: list[NetworkChange] = []
     slept: list[float] = []
+    clock_set: list[float] = []
     monkeypatch.setattr(engine, "connect", connect_for_ever)
     it = Engine(on_desired=lambda _: None, history=False)
     monkeypatch.setattr(it.supervisor, "network_changed", heard.append)
     monkeypatch.setattr(it._observers, "slept", slept.append)
+    monkeypatch.setattr(it._observers, "clock_set", clock_set.append)
     await it.supervisor.up(WORK_DB)
 
     it._network_changed(NetworkChange())
     it._network_changed(NetworkChange(slept=3600.0))
+    it._network_changed(NetworkChange(clock_set=60.0))
 
-    assert heard == [NetworkChange(), NetworkChange(slept=3600.0)]
-    assert slept == [3600.0]
+    assert heard == [NetworkChange(), NetworkChange(slept=3600.0), NetworkChange(clock_set=60.0)]
+    assert (slept, clock_set) == ([3600.0], [60.0])
     await it.aclose()

@@ -43,7 +43,7 @@ def test_the_unit_of_a_user_is_watched_and_never_given_up() -> None:
         "WatchdogSec=60",
         "WatchdogSignal=SIGKILL",
         "LimitCORE=0",
-        "TimeoutStopSec=20",
+        "TimeoutStopSec=35",
         "KillMode=mixed",
         "UMask=0077",
         "WantedBy=default.target",

@@ -87,8 +87,9 @@ class Timer:
 class Watch:
     """A monitor that has begun, and everything around it."""
 
-    def __init__(self, events: FakeEvents | None) -> None:
+    def __init__(self, events: FakeEvents | None, *, linux: bool = False) -> None:
         self.events = events
+        self.asleep = 0.0  #: how long the machine slept, by the clock that goes on meanwhile
         self.loop = FakeLoop()
         self.routes = FakeRoutes()
         self.heard: list[NetworkChange] = []
@@ -102,6 +103,7 @@ class Watch:
                 routes=self.routes,
                 wall_clock=lambda: NINE + self.loop.now + self.ahead + self.stopped,
                 monotonic=lambda: 77.0 + self.loop.now + self.stopped,
+                boottime=(lambda: 99.0 + self.loop.now + self.stopped + self.asleep) if linux else None,
             )
             self.monitor.start()
 
@@ -305,6 +307,31 @@ def test_closing_twice_is_closing_once(watch: Watch) -> None:
     watch.monitor.close()
     watch.monitor.close()
     assert watch.loop.readers == {}
+
+
+def test_with_a_clock_that_goes_on_in_sleep_a_clock_that_is_set_is_no_sleep() -> None:
+    watch = Watch(FakeEvents(), linux=True)
+    watch.ahead = 3600.0
+    watch.loop.advance(TICK + DEBOUNCE)
+    assert watch.heard == [NetworkChange(clock_set=3600.0)]
+
+
+def test_with_such_a_clock_sleep_is_told_from_a_busy_machine_too() -> None:
+    watch = Watch(FakeEvents(), linux=True)
+    watch.ahead = watch.asleep = 3600.0
+    watch.loop.advance(TICK + DEBOUNCE)
+    assert watch.heard == [NetworkChange(slept=3600.0 + TICK)]
+    watch.stopped = 60.0
+    watch.loop.advance(TICK + DEBOUNCE)
+    assert watch.heard[1:] == [NetworkChange(slept=60.0 + TICK)]
+
+
+def test_a_machine_that_slept_and_whose_clock_is_set_afterwards_is_told_both() -> None:
+    watch = Watch(FakeEvents(), linux=True)
+    watch.asleep = 3600.0
+    watch.ahead = 3700.0
+    watch.loop.advance(TICK + DEBOUNCE)
+    assert watch.heard == [NetworkChange(slept=3600.0 + TICK, clock_set=100.0)]
 
 
 async def test_on_a_real_loop_a_message_becomes_a_call() -> None:

@@ -8,9 +8,10 @@ How it is counted, so that nothing looks better than it was:
 * A drop is what begins when a working tunnel stops to work and nobody has asked for ``down``, and ends when
   it works again or is no longer wanted. The end of the daemon makes a drop: clients were interrupted.
 * When a daemon was killed is known to the minute: it leaves a sign that often (`supervisor.history`).
-* A clock that was wrong for a while, as after a power cut on a machine without a battery, makes times
-  shorter and never negative. Records are in the order in which they happened; those whose times do not fit
-  into the order of most of the others are taken to be of the same time as the one before.
+* A clock that was slow since the daemon started, as after a power cut on a machine without a battery, is
+  corrected when it is put forward. One that was wrong in another way makes times shorter and never negative:
+  records are in the order in which they happened, and those whose times do not fit into the order of most of
+  the others are taken to be of the same time as the one before.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from tunnels.core.history import Record, What
+from tunnels.core.history import Record, What, corrected
 from tunnels.errors import ErrorInfo
 
 #: Seconds that the share is about.
@@ -229,7 +230,7 @@ def account(records: Iterable[Record], tunnel: str, now: float, *, last_sign: fl
     ``last_sign`` is for when no daemon runs: when there was last a sign of one, or 0 if that is not known.
     """
     teller = _Teller(tunnel, now)
-    records = list(records)
+    records = corrected(records)
     for at, record in zip(_in_order([record.at for record in records], now), records, strict=True):
         teller.take(record._replace(at=at))
     return teller.finish(last_sign)

@@ -30,6 +30,9 @@ class What(enum.Enum):
     STARTED = "daemon-started"
     ENDED = "daemon-ended"  #: on purpose: `tunnels daemon stop`, or the machine was shut down
     SLEPT = "slept"  #: the machine, for the seconds before the record
+    CLOCK_SET = (
+        "clock-set"  #: forward, by the seconds of the record: the clock had been slow since the daemon began
+    )
     WANTED = "wanted"  #: the tunnel should be up from now on
     UP = "up"  #: it works; an idle tunnel on demand works as well
     DOWN = "down"  #: it does not, and dials again by itself
@@ -107,6 +110,26 @@ def parse_records(text: str) -> list[Record]:
     return found
 
 
+def corrected(records: Iterable[Record]) -> list[Record]:
+    """Put right the times of what the daemon told before the clock was put forward.
+
+    On a machine without a battery the clock goes on where it was when the power went, until a time server is
+    reached.
+    """
+    found: list[Record] = []
+    began = 0
+    for record in records:
+        match record.what:
+            case What.CLOCK_SET:
+                found[began:] = [each._replace(at=each.at + record.seconds) for each in found[began:]]
+            case What.STARTED:
+                began = len(found)
+                found.append(record)
+            case _:
+                found.append(record)
+    return found
+
+
 _TROUBLE = frozenset({What.DOWN, What.FAILED, What.NEEDS_INPUT})
 
 
@@ -149,7 +172,7 @@ class Facts:
         facts[key] = (self._count, record)
 
     def _take_of_daemon(self, record: Record) -> None:
-        if record.what is What.SLEPT:
+        if record.what in {What.SLEPT, What.CLOCK_SET}:
             return
         for name in self._before:  # the daemon that ends here, or has ended, did not want them
             self._tunnels.pop(name, None)

@@ -18,14 +18,19 @@ class NetworkChange(NamedTuple):
 
     slept: float = 0.0  #: seconds that the machine, or this process, did not run
     interfaces: frozenset[int] = frozenset()  #: indexes of those whose link went up or down
+    clock_set: float = 0.0  #: seconds by which the wall clock was put forward, without any sleep
     missed: bool = False  #: there was more than could be followed: anything may have changed
 
     def concerns(self, paths: tuple[Path, ...]) -> bool:
         """Whether a connection over these paths must be looked at even where the paths are what they were."""
-        return self.slept > 0 or self.missed or any(path.interface in self.interfaces for path in paths)
+        moved = self.slept > 0 or self.clock_set > 0 or self.missed
+        return moved or any(path.interface in self.interfaces for path in paths)
 
     def merged(self, other: NetworkChange) -> NetworkChange:
         """Both as one."""
         return NetworkChange(
-            self.slept + other.slept, self.interfaces | other.interfaces, self.missed or other.missed
+            self.slept + other.slept,
+            self.interfaces | other.interfaces,
+            self.clock_set + other.clock_set,
+            self.missed or other.missed,
         )

@@ -23,8 +23,9 @@ from tunnels.daemon.control import ControlServer
 from tunnels.daemon.engine import Engine
 from tunnels.daemon.handlers import Handlers
 from tunnels.daemon.notify import Notifier, status_line
+from tunnels.daemon.state import StateKeeper
 from tunnels.desired_state import DesiredState
-from tunnels.errors import ControlError, ProfileError, TunnelsError
+from tunnels.errors import ControlError, ProfileError
 from tunnels.tasks import TaskScope
 
 _log = logging.getLogger("tunnels")
@@ -96,20 +97,16 @@ def _wait_for(lock: control_socket.Lock) -> bool:
 async def _daemon(config_path: Path, ready: Callable[[str], None]) -> int:
     desired = desired_state.load(paths.state_file())
     config = Config(config_path)
-    names = desired.tunnels
     running = True
-
-    def save(tunnels: tuple[str, ...]) -> None:
-        nonlocal names
-        names = tuple(dict.fromkeys((*tunnels, *handlers.absent)))
-        try:
-            desired_state.save(paths.state_file(), DesiredState(names, running, str(config.path)))
-        except (OSError, TunnelsError) as exc:
-            _log.error("what should be up could not be written down: %s", exc)
-
     stop = asyncio.Event()
-    engine = Engine(on_desired=save, history=True)
+    engine = Engine(on_desired=lambda _names: keeper.changed(), history=True)
     supervisor = engine.supervisor
+
+    def state() -> DesiredState:
+        names = dict.fromkeys((*supervisor.names, *handlers.absent))
+        return DesiredState(tuple(names), running, str(config.path))
+
+    keeper = StateKeeper(paths.state_file(), state)
     handlers = Handlers(supervisor, config, started_at=time.time(), shutdown=stop.set)
     server = ControlServer(paths.socket_path(), handlers)
     _log.info("daemon %s started, pid %d, with %s", __version__, os.getpid(), config_path)
@@ -120,8 +117,8 @@ async def _daemon(config_path: Path, ready: Callable[[str], None]) -> int:
     on_signals(stop, lambda: scope.spawn(reload_or_say(handlers.reload, notifier), name="reload"))
     try:
         engine.start()
-        await handlers.take_up(names)
-        save(supervisor.names)
+        await handlers.take_up(desired.tunnels)
+        keeper.write()
         await server.start()
         gc.freeze()  # what start-up made lives for ever: the collector need not look at it again
         ready("ready")
@@ -134,7 +131,8 @@ async def _daemon(config_path: Path, ready: Callable[[str], None]) -> int:
     finally:
         running = False  # said first: nobody is to bring back what is just ending
         notifier.stopping()
-        save(supervisor.names)
+        keeper.write()
+        keeper.close()
         await server.aclose()
         await engine.aclose()
         await scope.aclose()

@@ -43,6 +43,8 @@ class Engine:
     def _network_changed(self, change: NetworkChange) -> None:
         if change.slept:
             self._observers.slept(change.slept)
+        if change.clock_set:
+            self._observers.clock_set(change.clock_set)
         self.supervisor.network_changed(change)
 
     async def aclose(self) -> None:

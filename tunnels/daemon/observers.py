@@ -48,6 +48,11 @@ class Observers:
         if self._history is not None:
             self._history.slept(seconds)
 
+    def clock_set(self, seconds: float) -> None:
+        """The wall clock has just been put forward by so much."""
+        if self._history is not None:
+            self._history.clock_set(seconds)
+
     def ending(self) -> None:
         """What goes down from now on goes down because the daemon ends, and comes back with the next one."""
         if self._history is not None:

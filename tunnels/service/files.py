@@ -19,8 +19,9 @@ LABEL = "tunnels.daemon"
 #: as often, and its longest step without one (a thousand tunnels at once) takes 2 s on a small board.
 WATCHDOG = 60
 
-#: Seconds to end in. The daemon allows its tunnels 10 and what serves the command line 5.
-STOP = 20
+#: Seconds to end in. The daemon allows what serves the command line 10, its tunnels 10, their last hooks 8 and
+#: the end of those 6.
+STOP = 35
 
 #: Bytes that a path in a unit may not have written plainly, and how systemd.syntax(7) has them.
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}

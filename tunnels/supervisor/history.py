@@ -44,6 +44,11 @@ class History:
         if record is not None:
             self._write(record)
 
+    def clock_set(self, seconds: float) -> None:
+        """The wall clock has just been put forward by so much."""
+        if seconds > 0:
+            self._write(Record(self._wall_clock(), What.CLOCK_SET, seconds=seconds))
+
     def slept(self, seconds: float) -> None:
         """The machine has slept for so long, and has just woken up."""
         if seconds > 0:

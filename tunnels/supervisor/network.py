@@ -1,14 +1,16 @@
 """Tells when the network of this machine changes, and when the machine has slept.
 
 Where the news comes from: rtnetlink on Linux (``supervisor.rtnetlink``), the routing socket on macOS and the
-BSDs (route(4)), and on other systems a look at the addresses every `TICK` seconds. Sleep shows as a wall
-clock that has gone further than the monotonic one, which stands still meanwhile (clock_gettime(2)), or as
-a tick that comes much too late, where this process alone was stopped.
+BSDs (route(4)), and on other systems a look at the addresses every `TICK` seconds. The monotonic
+clock stands still while the machine sleeps, and on Linux CLOCK_BOOTTIME does not (clock_gettime(2)): the
+difference is sleep. A wall clock that goes further than both was set. Where there is no such clock the two
+cannot be told apart, and count as sleep. A tick that comes much too late is this process alone being stopped.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import socket
 import time
@@ -29,6 +31,12 @@ SLEEP = 5.0
 
 #: Changes come in bursts: a new Wi-Fi is a link, some addresses and some routes within some milliseconds.
 DEBOUNCE = 0.1
+
+
+#: Goes on while the machine sleeps; None where the system has no such clock.
+BOOTTIME: Callable[[], float] | None = (
+    functools.partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else None
+)
 
 
 class Events(Protocol):
@@ -108,17 +116,19 @@ class NetworkMonitor:
         routes: Routes,
         wall_clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
+        boottime: Callable[[], float] | None = BOOTTIME,
     ) -> None:
         self._on_change = on_change
         self._events = events
         self._routes = routes
         self._wall_clock = wall_clock
         self._monotonic = monotonic
+        self._boottime = boottime
         self._loop: asyncio.AbstractEventLoop  # from `start` on
         self._pending: NetworkChange | None = None
         self._debounce: asyncio.TimerHandle | None = None
         self._tick: asyncio.TimerHandle | None = None
-        self._clocks = (0.0, 0.0)
+        self._clocks = (0.0, 0.0, 0.0)
         self._seen = routes.paths(ANYWHERE)
 
     def start(self) -> None:
@@ -126,7 +136,7 @@ class NetworkMonitor:
         self._loop = asyncio.get_running_loop()
         if self._events is not None:
             self._loop.add_reader(self._events.fileno(), self._read)
-        self._clocks = (self._wall_clock(), self._monotonic())
+        self._clocks = self._read_clocks()
         self._tick = self._loop.call_later(TICK, self._look)
 
     def close(self) -> None:
@@ -157,16 +167,23 @@ class NetworkMonitor:
         assert change is not None
         self._on_change(change)
 
+    def _read_clocks(self) -> tuple[float, float, float]:
+        """The wall clock, the time awake, and the time with all sleep in it."""
+        wall = self._wall_clock()
+        return wall, self._monotonic(), wall if self._boottime is None else self._boottime()
+
     def _look(self) -> None:
         """Look at the clocks, and, where nobody tells of changes, at the routes."""
         self._tick = self._loop.call_later(TICK, self._look)
-        (wall_before, before), self._clocks = self._clocks, (self._wall_clock(), self._monotonic())
-        wall, now = self._clocks
-        asleep, late = (wall - wall_before) - (now - before), now - before - TICK
-        if max(asleep, late) > SLEEP:
-            slept = max(wall - wall_before, now - before)  # the wall clock may have been set back meanwhile
+        before, self._clocks = self._clocks, self._read_clocks()
+        wall, awake, all_of_it = (now - then for now, then in zip(self._clocks, before, strict=True))
+        if max(all_of_it - awake, awake - TICK) > SLEEP:
+            slept = max(all_of_it, awake)  # without CLOCK_BOOTTIME: the wall clock may have been set back
             _log.info("the machine, or this process, slept for %.0f s", slept)
             self._changed(NetworkChange(slept=slept))
+        if wall - all_of_it > SLEEP:
+            _log.info("the clock was put forward by %.0f s", wall - all_of_it)
+            self._changed(NetworkChange(clock_set=wall - all_of_it))
         if self._events is None:
             seen = self._routes.paths(ANYWHERE)
             if seen != self._seen:

@@ -180,8 +180,8 @@ class NetlinkRoutes(SocketRoutes):
             name = socket.if_indextoname(interface)
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
                 answer = fcntl.ioctl(sock, _SIOCGIFFLAGS, struct.pack("16sh14x", name.encode(), 0))
-        except OSError:  # it is gone
-            return False
+        except OSError as exc:  # it is gone; or nobody can be asked, and then it is not for us to say
+            return exc.errno not in (errno.ENODEV, errno.ENXIO)
         (flags,) = struct.unpack_from("h", answer, 16)
         return bool(flags & _IFF_UP and flags & _IFF_RUNNING)
 
