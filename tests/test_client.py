@@ -288,7 +288,12 @@ def test_every_call_reaches_the_daemon_and_its_answer_comes_back() -> None:
         assert it.up(["work-db"], config) == {"work-db": "already"}
         assert [tunnel.name for tunnel in it.status().tunnels] == ["work-db", "work-web"]
         profile_file(FILE.replace("8080", "8081"))
-        assert it.reload() == {"restart": ["work-web"], "stop": [], "keep": ["work-db"]}
+        assert it.reload() == {
+            "restart": ["work-web"],
+            "stop": [],
+            "start": [],
+            "keep": ["work-db"],
+        }
         it.restart(["work-db"], config)
         it.answer("work-db", "7", "yes")
         assert it.down(["work-web", "home"]) == ["work-web"]

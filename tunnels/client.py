@@ -70,9 +70,9 @@ class Client:
         self._request(protocol.Restart(names, config))
 
     def reload(self) -> dict[str, list[str]]:
-        """Apply the changed file; the names that were ``restart``ed, ``stop``ped and ``keep`` running."""
-        plan = self._request(protocol.Reload())
-        return {what: _names(plan, what) for what in ("restart", "stop", "keep")}
+        """Apply the changed file; the names that were ``restart``ed, ``stop``ped, ``start``ed and ``keep`` running."""
+        plan = {"start": [], **self._request(protocol.Reload())}
+        return {what: _names(plan, what) for what in ("restart", "stop", "start", "keep")}
 
     def status(self) -> Snapshot:
         """Everything, now."""

@@ -19,7 +19,13 @@ def test_what_was_touched_is_named_and_what_was_kept_is_not() -> None:
         "home: stopped, it is no longer in the file",
     ]
     assert (result.code, result.err) == (0, "")
-    assert document == {"version": 1, "restart": ["work-web"], "stop": ["home"], "keep": ["work-db"]}
+    assert document == {
+        "version": 1,
+        "restart": ["work-web"],
+        "stop": ["home"],
+        "start": [],
+        "keep": ["work-db"],
+    }
 
 
 def test_nothing_that_has_changed_is_said_too() -> None:

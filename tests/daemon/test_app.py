@@ -16,8 +16,9 @@ from tests.daemon.served import REMOTE, connect_for_ever, profile_file
 from tests.daemon.test_notify import Systemd
 from tunnels import desired_state, paths
 from tunnels.client import Client
+from tunnels.core.state import TunnelState
 from tunnels.core.status import Snapshot
-from tunnels.daemon import app, engine
+from tunnels.daemon import app, engine, handlers
 from tunnels.desired_state import DesiredState
 from tunnels.errors import DaemonNotRunning
 
@@ -158,7 +159,11 @@ async def test_a_tunnel_whose_profile_is_missing_for_now_is_not_forgotten() -> N
     profile_file(REMOTE.replace("profiles.home", "profiles.house"))
     left_by("work-db", "home")
     async with running() as daemon:
-        assert await daemon.names() == ["work-db"]
+        work, home = (await daemon.ask(Client.status)).tunnels
+        assert (work.name, work.state) == ("work-db", TunnelState.CONNECTING)
+        assert (home.name, home.state) == ("home", TunnelState.FAILED)
+        assert home.error is not None
+        assert "is not in" in home.error.message
         assert desired().tunnels == ("work-db", "home")
     assert desired().tunnels == ("work-db", "home")
 
@@ -175,10 +180,26 @@ async def test_after_a_start_with_a_bad_file_mending_it_brings_the_tunnels_back(
     profile_file(REMOTE + "hosst = 1\n")
     left_by("work-db")
     async with running() as daemon:
-        assert await daemon.names() == []
+        (work,) = (await daemon.ask(Client.status)).tunnels
+        assert (work.name, work.state) == ("work-db", TunnelState.FAILED)
+        assert work.error is not None
+        assert "the profile file has a problem" in work.error.message
         profile_file(REMOTE)
-        await daemon.ask(Client.reload)
+        assert (await daemon.ask(Client.reload))["start"] == ["work-db"]
         assert await daemon.names() == ["work-db"]
+
+
+async def test_after_a_start_with_a_bad_file_nobody_has_to_reload_when_it_is_mended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(handlers, "FILE_INTERVAL", 0.01)
+    profile_file(REMOTE + "hosst = 1\n")
+    left_by("work-db")
+    async with running() as daemon:
+        profile_file(REMOTE + "autostart = true\n")
+        async with logged("connecting to bastion"):
+            pass
+        assert sorted(await daemon.names()) == ["home", "work-db"]
 
 
 async def test_a_power_cut_while_the_daemon_starts_loses_no_tunnel(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -163,8 +163,13 @@ async def test_reload_says_what_it_touched_and_what_not(caplog: pytest.LogCaptur
         .replace('tags = ["work"]', 'tags = ["other"]')  # does not
         .replace("profiles.home", "profiles.house")
     )
-    assert await bench.do(Reload()) == {"restart": ["work-web"], "stop": ["home"], "keep": ["work-db"]}
-    assert "1 restarted, 1 stopped, 1 kept" in caplog.text
+    assert await bench.do(Reload()) == {
+        "restart": ["work-web"],
+        "stop": ["home"],
+        "start": [],
+        "keep": ["work-db"],
+    }
+    assert "1 restarted, 1 stopped, 0 started, 1 kept" in caplog.text
 
 
 async def test_reload_of_a_bad_file_changes_nothing_and_status_says_so_until_it_is_mended() -> None:

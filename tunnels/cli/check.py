@@ -52,7 +52,10 @@ def check(
     for profile, resolved in found:
         _show(profile, resolved)
     many = "1 profile" if len(file.profiles) == 1 else f"{len(file.profiles)} profiles"
-    output.note(f"{file.path}: {many}, no problem" if not failed else f"{file.path}: see the errors above")
+    verdict = "see the errors above" if failed else f"{many}, no problem"
+    if not failed and any(unsupported(profile) for profile in wanted):
+        verdict = f"{many}; what is not supported yet keeps those that ask for it from coming up"
+    output.note(f"{file.path}: {verdict}")
     return 2 if failed else 0
 
 

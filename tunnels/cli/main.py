@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 #: What prompts, status bars and scripts ask many times a minute: run without typer, which costs as much
@@ -11,6 +12,9 @@ _QUICK = {("status",): False, ("status", "--json"): True}
 
 def main() -> None:
     """Run a command line."""
+    for name in ("stdout", "stderr"):  # closed by whoever runs us, as with `>&-`
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 - until the end
     as_json = _QUICK.get(tuple(sys.argv[1:]))
     if as_json is not None:
         from tunnels.cli.glance import show  # noqa: PLC0415

@@ -24,6 +24,8 @@ def reload(as_json: JsonOption = False) -> int:
         output.out().print(f"{name}: restarted, its profile has changed")
     for name in plan["stop"]:
         output.out().print(f"{name}: stopped, it is no longer in the file")
-    if not plan["restart"] and not plan["stop"]:
+    for name in plan["start"]:
+        output.out().print(f"{name}: started, it should have been up")
+    if not plan["restart"] and not plan["stop"] and not plan["start"]:
         output.out().print("nothing that runs has changed")
     return 0

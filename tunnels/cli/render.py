@@ -72,7 +72,8 @@ def tunnel_lines(tunnel: TunnelStatus, now: float, *, name_width: int = 0) -> li
 
 
 def _facts(tunnel: TunnelStatus, now: float) -> Iterable[str]:
-    yield tunnel.host
+    if tunnel.host:
+        yield tunnel.host
     if tunnel.state is TunnelState.UP:
         if tunnel.offline:
             yield "offline: no route to it at the moment"

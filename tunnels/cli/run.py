@@ -11,7 +11,7 @@ from typing import ParamSpec
 
 from tunnels import paths
 from tunnels.cli import output
-from tunnels.errors import InternalError, TunnelsError
+from tunnels.errors import ControlError, InternalError, TunnelsError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
@@ -56,6 +56,12 @@ def verb(function: Callable[P, int | None]) -> Callable[P, None]:
         except BrokenPipeError:  # the reader of a pipe has seen enough, as `head` does
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             code = 0
+        except OSError as exc:  # of stdout: what else can go wrong has an error of its own
+            if os.environ.get("TUNNELS_DEBUG"):
+                raise
+            output.show_error(ControlError(f"the output cannot be written: {exc.strerror or exc}"))
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python would try once more at its end
+            code = 1
         except Exception as exc:
             if os.environ.get("TUNNELS_DEBUG"):
                 raise

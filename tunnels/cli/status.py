@@ -20,6 +20,8 @@ def status(
 ) -> int:
     """Show the tunnels: state, since when, why, round-trip time, reconnects, clients and bytes.
 
+    Exit code with names: 0 if each of them is up, 3 if one is not. Without names it is 0.
+
     Example: tunnels status -w
     """
     return glance.show(names or [], watch=watch, config=config, as_json=as_json)

@@ -126,6 +126,7 @@ async def _daemon(config_path: Path, ready: Callable[[str], None]) -> int:
         scope.spawn(
             notifier.follow(supervisor.bus, lambda: status_line(supervisor.statuses())), name="notify"
         )
+        scope.spawn(handlers.wait_for_the_file(), name="profile file")
         await stop.wait()
         _log.info("daemon stops")
     finally:

@@ -11,13 +11,17 @@ from pathlib import Path
 from tunnels import __version__, profiles
 from tunnels.core import protocol
 from tunnels.core.protocol import Command
-from tunnels.core.status import DaemonStatus, Json, Snapshot
+from tunnels.core.state import TunnelState
+from tunnels.core.status import DaemonStatus, Json, Snapshot, TunnelStatus
 from tunnels.daemon.config import Config
-from tunnels.errors import ProfileError, UsageError
-from tunnels.profiles import ProfileFile
+from tunnels.errors import ErrorInfo, ProfileError, UsageError
+from tunnels.profiles import Fingerprint, ProfileFile
 from tunnels.supervisor.supervisor import Supervisor
 
 _log = logging.getLogger("tunnels")
+
+#: Seconds between two looks at a file that was wrong when the daemon started.
+FILE_INTERVAL = 2.0
 
 #: A watcher that asks for more than this many snapshots a second gets this many.
 _MIN_INTERVAL = 0.1
@@ -34,6 +38,8 @@ class Handlers:
         self._config = config
         self._started_at = started_at
         self._shutdown = shutdown
+        self._autostarts = False  # until a good file has been seen
+        self._tried: Fingerprint | None = None  # the file that was looked at last for what should be up
         self._absent: tuple[str, ...] = ()  # should be up, but the file lacks them for now
 
     @property
@@ -87,46 +93,77 @@ class Handlers:
             config=str(self._config.path),
             config_error=None if error is None else error.message,
         )
-        return Snapshot(daemon, self._supervisor.statuses())
+        waiting = tuple(self._waiting(name, error) for name in self._absent)
+        return Snapshot(daemon, (*self._supervisor.statuses(), *waiting))
+
+    def _waiting(self, name: str, error: ProfileError | None) -> TunnelStatus:
+        """A tunnel that should be up, and whose profile cannot be had."""
+        why = ErrorInfo(
+            "profile-file",
+            "it should be up, and the profile file has a problem"
+            if error is not None
+            else f"it should be up, and is not in {self._config.path}",
+            "mend it with `tunnels edit`" if error is not None else f"`tunnels down {name}` forgets it",
+        )
+        return TunnelStatus(name, "", TunnelState.FAILED, self._started_at, error=why)
 
     async def reload(self) -> Json:
         """Apply the changed file. Raises ProfileError, and then nothing has changed."""
         file = self._config.load()
         plan = await self._supervisor.reload(file.profiles)
-        await self._take_up_absent(file)
+        started = await self._take_up_all(file)
         _log.info(
-            "reloaded: %d restarted, %d stopped, %d kept", len(plan.restart), len(plan.stop), len(plan.keep)
+            "reloaded: %d restarted, %d stopped, %d started, %d kept",
+            *map(len, (plan.restart, plan.stop, started, plan.keep)),
         )
-        return {"restart": list(plan.restart), "stop": list(plan.stop), "keep": list(plan.keep)}
+        return {
+            "restart": list(plan.restart),
+            "stop": list(plan.stop),
+            "start": started,
+            "keep": list(plan.keep),
+        }
 
     async def take_up(self, names: tuple[str, ...]) -> None:
         """Start what should be up when the daemon starts: these, and what has ``autostart``."""
         self._absent = names
+        self._autostarts = True
+        await self._try_to_take_up()
+
+    async def _try_to_take_up(self) -> None:
+        self._tried = profiles.fingerprint(self._config.path)
         try:
             file = self._config.load()
         except ProfileError as error:
             _log.error("%s", error.message)
             return
-        wanted = [
-            profile for profile in file.profiles.values() if profile.autostart and profile.name not in names
-        ]
-        await self._take_up_absent(file)
-        await asyncio.gather(*(self._supervisor.up(profile) for profile in wanted))
+        await self._take_up_all(file)
         for name in self._absent:
             _log.warning("%s should be up, but is not in %s", name, self._config.path)
 
-    async def _take_up_absent(self, file: ProfileFile) -> None:
-        """Start what should have been up all the time and is in the file again."""
+    async def wait_for_the_file(self) -> None:
+        """Start what should be up as soon as a file is mended that was wrong when the daemon started."""
+        while self._autostarts:
+            await asyncio.sleep(FILE_INTERVAL)
+            if profiles.fingerprint(self._config.path) != self._tried:
+                await self._try_to_take_up()
+
+    async def _take_up_all(self, file: ProfileFile) -> list[str]:
+        """Start what should have been up all the time and is in the file again. Returns the names."""
         found = [name for name in self._absent if name in file.profiles]
+        if self._autostarts:
+            self._autostarts = False
+            running = {*self._supervisor.names, *found}
+            found += [p.name for p in file.profiles.values() if p.autostart and p.name not in running]
         await asyncio.gather(*(self._supervisor.up(file.profiles[name]) for name in found))
         # Only now: what should be up is written down with each of them, and a power cut loses none.
         self._absent = tuple(name for name in self._absent if name not in found)
+        return found
 
     async def _up(self, names: list[str], config: str) -> Json:
         self._use(config)
         file = self._config.load()
         wanted = profiles.select(file, names)
-        await self._take_up_absent(file)
+        await self._take_up_all(file)
         found = await asyncio.gather(*(self._supervisor.up(profile) for profile in wanted))
         return {"tunnels": {profile.name: what.value for profile, what in zip(wanted, found, strict=True)}}
 

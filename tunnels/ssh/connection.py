@@ -145,11 +145,17 @@ async def _connect_hop(
             error = LoginRefused(
                 f"{error.message}: {offered.describe()}",
                 hint=error.hint
-                or f"`ssh {destination.alias}` shows what works; `ssh-copy-id` puts a key on the server",
+                or f"`{_by_hand(destination)}` shows what works; `ssh-copy-id` puts a key on the server",
             )
         raise error from exc
     finally:
         offered.close()
+
+
+def _by_hand(destination: Destination) -> str:
+    """The ssh command that goes to the same place."""
+    port = f"-p {destination.port} " if destination.port != 22 else ""
+    return f"ssh {port}{destination.user}@{destination.alias}"
 
 
 class SshConnection:

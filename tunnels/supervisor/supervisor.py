@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import enum
 import logging
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ from tunnels.supervisor.routes import ALWAYS_ONLINE, Routes
 from tunnels.supervisor.tunnel import Observer, Tunnel
 
 _log = logging.getLogger("tunnels")
+
+#: How a question about a host key names the key.
+_FINGERPRINT = re.compile(r"SHA256:\S+")
 
 #: A tunnel in one of these works, or is about to; it is not replaced behind its clients' backs.
 _AT_WORK = WORKING | {TunnelState.CONNECTING}
@@ -157,6 +161,9 @@ class Supervisor:
         for name in plan.keep:
             self._tunnels[name].profile = wanted[name]  # its hooks are in force from now on
         await self._replace({name: wanted[name] for name in plan.restart}, stop=plan.stop)
+        for tunnel in self._tunnels.values():
+            if tunnel.state is TunnelState.NEEDS_INPUT:  # what was missing may be there now
+                tunnel.start()
         self._desired_changed()
         return plan
 
@@ -190,7 +197,18 @@ class Supervisor:
         tunnel = self._tunnels.get(name)
         if tunnel is None:
             raise DaemonNotRunning(f"{name} is not running", hint=f"tunnels up {name}")
+        question = tunnel.status().question
         tunnel.answer(question_id, answer)
+        if question is not None and question.kind == "host-key":
+            self._look_again(question.text)
+
+    def _look_again(self, text: str) -> None:
+        """A key was trusted: whoever else waits because of the same key need not be asked."""
+        keys = set(_FINGERPRINT.findall(text))
+        for tunnel in self._tunnels.values():
+            question = tunnel.status().question
+            if question is not None and keys & set(_FINGERPRINT.findall(question.text)):
+                tunnel.start()
 
     async def aclose(self) -> None:
         """Take everything down, without forgetting what should be up."""
