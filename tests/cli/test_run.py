@@ -172,3 +172,19 @@ def test_showing_the_error_is_left_to_one_place(monkeypatch: pytest.MonkeyPatch)
     ended(NoSuchProfile("no such"))
     ended(ZeroDivisionError("bug"), as_json=True)
     assert shown == [("no such", False), ("ZeroDivisionError: bug", True)]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")  # noqa: PTH110
+def test_an_output_that_is_full_is_an_error_and_no_bug() -> None:
+    command = [sys.executable, "-m", "tunnels", "status", "--json"]
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "error: the output cannot be written: No space left on device\n"
+
+
+def test_an_output_that_is_closed_is_no_bug() -> None:
+    command = f'"{sys.executable}" -m tunnels status >&-'
+    done = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 0
+    assert "bug" not in done.stderr

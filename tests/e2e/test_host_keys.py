@@ -206,3 +206,34 @@ def test_in_the_foreground_without_a_terminal_a_question_ends_it_with_5(
     result = tunnels.run("up", "-f", "work", expect=NEEDS_PERSON)
     assert "tunnels up work" in result.words
     assert not in_use(port)
+
+
+def two_tunnels(tunnels: Tunnels, site: Site, known_hosts: Path) -> None:
+    login = {**site.login(), "known_hosts": str(known_hosts), "host_key_policy": "ask"}
+    tunnels.write(
+        one={**login, "local": [f"{free_port()}:{site.far.echo}"]},
+        two={**login, "local": [f"{free_port()}:{site.far.echo}"]},
+    )
+
+
+def test_a_key_that_was_trusted_once_serves_every_tunnel_that_asked_for_it(
+    known_hosts: Path, tunnels: Tunnels, site: Site
+) -> None:
+    two_tunnels(tunnels, site, known_hosts)
+    tunnels.up("one", "two", expect=NEEDS_PERSON)
+    with tunnels.terminal("up", "one") as terminal:
+        terminal.expect("yes/no")
+        terminal.send("yes")
+        assert terminal.wait() == OK
+    tunnels.wait_state("two", "up")
+
+
+def test_a_known_hosts_file_that_was_mended_by_hand_is_looked_at_after_a_reload(
+    known_hosts: Path, tunnels: Tunnels, site: Site
+) -> None:
+    two_tunnels(tunnels, site, known_hosts)
+    tunnels.up("one", "two", expect=NEEDS_PERSON)
+    known_hosts.write_text(server_key(site) + "\n")
+    tunnels.run("reload", expect=OK)
+    tunnels.wait_state("one", "up")
+    tunnels.wait_state("two", "up")
