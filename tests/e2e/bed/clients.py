@@ -55,6 +55,8 @@ def talk(
         connection = socket.create_connection((host, port), timeout=timeout)
     except ConnectionRefusedError:
         return Talk(b"", End.REFUSED)
+    except ConnectionResetError:  # so soon that connecting with a time limit sees it (connect(2), SO_ERROR)
+        return Talk(b"", End.RESET)
     except TimeoutError:
         return Talk(b"", End.TIMEOUT)
     with connection:
