@@ -8,6 +8,7 @@ them take about a quarter of an hour.
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import itertools
 import os
@@ -73,7 +74,7 @@ class Keepalives(NamedTuple):
 BLOCKS = [Keepalives(15, 3, 80), Keepalives(1, 3, 30)]
 
 
-class Contestant:
+class Contestant(abc.ABC):
     """Something that keeps a port up."""
 
     name: str
@@ -83,21 +84,21 @@ class Contestant:
         self.noticed_at: float | None = None
         self.back_at: float | None = None
 
+    @abc.abstractmethod
     def start(self) -> None:
         """Have the port up."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def stop(self) -> None:
         """Leave nothing behind."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def look(self) -> bool:
         """Whether the loss of its connection has been noticed since `mark`."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def mark(self) -> None:
         """Forget what was noticed so far."""
-        raise NotImplementedError
 
     @property
     def over(self) -> bool:
