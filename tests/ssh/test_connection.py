@@ -41,7 +41,7 @@ from tunnels.forwarding.door import Door
 from tunnels.forwarding.local import LocalForwarder
 from tunnels.forwarding.remote import RemoteForwarder
 from tunnels.ssh import connection as connections
-from tunnels.ssh import keys, options
+from tunnels.ssh import doubt, keys, options
 from tunnels.ssh.connection import LINK_HIGH_WATER, SshConnection, connect
 from tunnels.ssh.cpu import has_aes
 from tunnels.ssh.destination import Destination
@@ -470,6 +470,19 @@ async def test_a_channel_leads_to_the_destination_and_is_forgotten_when_it_ends(
         assert end.told == ["made", "started", "data", "eof", "lost"]
         assert end.error is None
         assert repr(connection) == "<SshConnection: 0 channels>"
+
+
+async def test_a_refusal_that_comes_late_is_an_answer_too(
+    sshd: Sshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or TCP would go on repeating itself every second because of a slow destination."""
+    monkeypatch.setattr(doubt, "LATE", 0.0)
+    outages: list[bool] = []
+    monkeypatch.setattr(connections, "limit_retransmission_timeout", lambda _, outage: outages.append(outage))
+    async with connected(sshd) as connection:
+        with RefusingPort() as refusing, pytest.raises(DialError):
+            await connection.open_channel(RecordingEnd(), TcpAddress(LOOPBACK, refusing.port), VISITOR)
+        assert outages == [True, False]
 
 
 async def test_a_destination_that_refuses_is_told_as_such_and_the_connection_lives(sshd: Sshd) -> None:

@@ -259,11 +259,13 @@ class SshConnection:
             self._disown(end)
             if self._gone:
                 raise LinkLost("the connection ended while a client was being connected") from exc
+            self._doubt.answered()
             raise channel_error(exc, connect) from exc
         # asyncssh asserts that it is still connected
         except (asyncssh.Error, OSError, AssertionError) as exc:
             self._disown(end)
             raise LinkLost("the connection ended while a client was being connected") from exc
+        self._doubt.answered()
 
     async def listen(self, address: Address, acceptor: Acceptor) -> RemoteListener:
         """Have the server listen. See `channel.Link`."""

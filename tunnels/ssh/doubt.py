@@ -25,20 +25,20 @@ class Doubt:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Around what the server should answer. Leaving it without an exception is an answer."""
+        """Around what the server should answer; then `answered` says whether it did."""
         timer = asyncio.get_running_loop().call_later(LATE, self._is_late)
         try:
             yield
         finally:
             timer.cancel()
-        self._answered()
 
     def _is_late(self) -> None:
         if not self._late:
             self._late = True
             self._doubtful(True)
 
-    def _answered(self) -> None:
+    def answered(self) -> None:
+        """The server has answered, be it with a refusal."""
         if self._late:
             self._late = False
             self._doubtful(False)
