@@ -188,6 +188,13 @@ STATES: dict[str, tuple[TunnelStatus, str]] = {
             localhost:5432 → db.internal:5432
         """,
     ),
+    "idle, after a connection that was cut": (
+        tunnel(state=TunnelState.IDLE, since=NOW - 42, error=REFUSED),
+        """
+        ◍ work-db  idle 42s · bastion · last error: bastion refused the login
+            localhost:5432 → db.internal:5432
+        """,
+    ),
     "idle": (
         tunnel(state=TunnelState.IDLE, since=NOW - 42),
         """

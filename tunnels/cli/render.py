@@ -63,7 +63,7 @@ def tunnel_lines(tunnel: TunnelStatus, now: float, *, name_width: int = 0) -> li
     head.append(f" {duration(now - tunnel.since)}")
     head.append("".join(f" · {fact}" for fact in _facts(tunnel, now)), "dim")
     lines = [head]
-    if tunnel.error is not None and tunnel.state is not TunnelState.UP:
+    if tunnel.error is not None and tunnel.state not in WORKING:
         lines.append(Text.assemble("    ", (printable(tunnel.error.message), colour)))
         if tunnel.error.hint:
             lines.append(Text.assemble("    ", (f"→ {printable(tunnel.error.hint)}", "dim")))
@@ -81,6 +81,9 @@ def _facts(tunnel: TunnelStatus, now: float) -> Iterable[str]:
             yield f"{tunnel.rtt_ms:.1f} ms"
         if tunnel.reconnects:
             yield plural(tunnel.reconnects, "reconnect")
+        if tunnel.error is not None:
+            yield f"last error: {printable(tunnel.error.message)}"
+    elif tunnel.state is TunnelState.IDLE:
         if tunnel.error is not None:
             yield f"last error: {printable(tunnel.error.message)}"
     elif tunnel.retry_at is not None:
