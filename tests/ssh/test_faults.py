@@ -175,7 +175,7 @@ def test_a_bug_is_not_dressed_up_as_an_error_of_the_connection(bug: Exception) -
             asyncssh.ConnectionLost("Server not responding to keepalive messages"),
             "the server did not answer the keepalives",
         ),
-        (asyncssh.ConnectionLost("Connection lost"), "the server ended the connection: Connection lost"),
+        (asyncssh.ConnectionLost("Connection lost"), "the server closed the connection without a goodbye"),
         (asyncssh.ProtocolError("Bad packet"), "the server ended the connection: Bad packet"),
         (
             asyncssh.MACError("MAC verification failed"),
