@@ -83,9 +83,13 @@ class RemoteForwarder(Forwarder):
         chosen_by_server = isinstance(listen, TcpAddress) and listen.port == 0
         if not isinstance(refusal, ListenRefused) or not self._has_listened or chosen_by_server:
             return refusal
-        what = f"port {listen.port}" if isinstance(listen, TcpAddress) else str(listen)
+        if not isinstance(
+            listen, TcpAddress
+        ):  # what was found out about a socket says more than we can guess
+            message = f"the server still holds {listen}, most likely for our own last connection"
+            return ListenError(message, hint=refusal.hint)
         return ListenError(
-            f"the server still holds {what}, most likely for our own last connection",
+            f"the server still holds port {listen.port}, most likely for our own last connection",
             # Measured with sshd 9.2: it does not count while clients keep coming to the port it holds for us.
             hint=(
                 "ClientAliveInterval 15 and ClientAliveCountMax 3 in its sshd_config let go of dead connections "
