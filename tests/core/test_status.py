@@ -151,6 +151,7 @@ def test_a_question_travels_with_the_tunnel_that_asks_it() -> None:
         "text": "line one\nline two",
         "prompt": "Trust it? (yes/no)",
         "secret": True,
+        "subject": "",
     }
     assert TunnelStatus.from_json(asking.to_json()) == asking
 
@@ -261,7 +262,7 @@ TUNNELS = st.builds(
     reconnects=COUNTS,
     cipher=st.none() | TEXT,
     forwards=st.lists(FORWARDS, max_size=2).map(tuple),
-    question=st.none() | st.builds(Question, TEXT, TEXT, TEXT, TEXT, st.booleans()),
+    question=st.none() | st.builds(Question, TEXT, TEXT, TEXT, TEXT, st.booleans(), TEXT),
     offline=st.booleans(),
 )
 DAEMONS = st.builds(DaemonStatus, COUNTS, TEXT, SECONDS, TEXT, st.none() | TEXT)
@@ -347,7 +348,7 @@ def test_any_object_is_a_snapshot_or_a_protocol_violation(document: Json) -> Non
 
 MAY_BE_MISSING = {
     *("daemon", "config_error", "retry_at", "error", "rtt_ms", "cipher", "question", "hint"),
-    *("connect", "secret", "reachable_by_others", "offline"),
+    *("connect", "secret", "reachable_by_others", "offline", "subject"),
 }
 
 

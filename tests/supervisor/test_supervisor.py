@@ -654,6 +654,24 @@ async def test_an_answer_goes_to_the_tunnel_that_asked() -> None:
         assert it.states() == {"home": TunnelState.CONNECTING}
 
 
+async def test_an_answer_settles_what_others_ask_about_the_same_and_nothing_else() -> None:
+    def asking(subject: str) -> PersonNeeded:
+        question = Question(f"about {subject}", "host-key", "text", "prompt", subject=subject)
+        return PersonNeeded(HostKeyUnknown("not known"), question, lambda _: None)
+
+    async with bench(FakeConnector()) as it:
+        for profile, subject in ((HOME, "SHA256:a"), (DB, "SHA256:a"), (WEB, "SHA256:b")):
+            await it.supervisor.up(profile)
+            (await it.connector.next_attempt()).fail(asking(subject))
+        waits = TunnelState.NEEDS_INPUT
+        await it.until(home=waits, work_db=waits, work_web=waits)
+
+        it.supervisor.answer(HOME.name, "about SHA256:a", "yes")
+
+        dials = TunnelState.CONNECTING
+        assert it.states() == {"home": dials, "work-db": dials, "work-web": waits}
+
+
 async def test_an_answer_for_a_tunnel_that_does_not_run_names_the_command_to_start_it() -> None:
     async with bench() as it:
         with pytest.raises(DaemonNotRunning, match="home is not running") as caught:

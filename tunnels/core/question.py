@@ -16,6 +16,7 @@ class Question(NamedTuple):
     text: str  #: what there is to know, some lines
     prompt: str  #: what to ask, in one line
     secret: bool = False  #: the answer must not be shown while it is typed
+    subject: str = ""  #: what it is about; one answer may settle another question about the same
 
 
 class PersonNeeded(NeedsPerson):

@@ -208,7 +208,8 @@ def _question_from_json(data: object) -> Question | None:
     if not isinstance(data, dict):
         return None
     texts = {key: _str(data, key) for key in ("id", "kind", "text", "prompt")}
-    return Question(**texts, secret=data.get("secret") is True)
+    subject = _optional_str(data, "subject") or ""
+    return Question(**texts, secret=data.get("secret") is True, subject=subject)
 
 
 def format_time(seconds: float, *, precise: bool = False) -> str:

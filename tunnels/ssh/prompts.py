@@ -32,5 +32,6 @@ def question_for(error: TunnelsError, checker: HostKeyChecker) -> TunnelsError:
             "Compare this with what the server's administrator, or `ssh-keygen -lf` on the server, says."
         ),
         prompt="Trust this key from now on? (yes/no/fingerprint)",
+        subject=new_key.fingerprint,
     )
     return PersonNeeded(error, question, take)

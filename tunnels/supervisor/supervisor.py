@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import enum
 import logging
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -23,9 +22,6 @@ from tunnels.supervisor.routes import ALWAYS_ONLINE, Routes
 from tunnels.supervisor.tunnel import Observer, Tunnel
 
 _log = logging.getLogger("tunnels")
-
-#: How a question about a host key names the key.
-_FINGERPRINT = re.compile(r"SHA256:\S+")
 
 #: A tunnel in one of these works, or is about to; it is not replaced behind its clients' backs.
 _AT_WORK = WORKING | {TunnelState.CONNECTING}
@@ -199,15 +195,14 @@ class Supervisor:
             raise DaemonNotRunning(f"{name} is not running", hint=f"tunnels up {name}")
         question = tunnel.status().question
         tunnel.answer(question_id, answer)
-        if question is not None and question.kind == "host-key":
-            self._look_again(question.text)
+        if question is not None and question.subject:
+            self._look_again(question.subject)
 
-    def _look_again(self, text: str) -> None:
-        """A key was trusted: whoever else waits because of the same key need not be asked."""
-        keys = set(_FINGERPRINT.findall(text))
+    def _look_again(self, subject: str) -> None:
+        """Whoever else waits because of the same, such as the same host key, need not be asked."""
         for tunnel in self._tunnels.values():
             question = tunnel.status().question
-            if question is not None and keys & set(_FINGERPRINT.findall(question.text)):
+            if question is not None and question.subject == subject:
                 tunnel.start()
 
     async def aclose(self) -> None:
