@@ -29,13 +29,19 @@ class Births:
         self.options: list[dict[str, Any]] = []
         self.life: Callable[[int], object] = lambda _: pytest.fail("a daemon was started")
         self.last_words = ""
+        self.buried: list[float] = []  #: how long each was waited for that had to end
         self.held = contextlib.ExitStack()  #: ends with the test
 
-    def __call__(self, command: list[str], **options: Any) -> None:
+    def __call__(self, command: list[str], **options: Any) -> SimpleNamespace:
         self.commands.append(command)
         self.options.append(options)
         assert options["pass_fds"] == (int(command[-1]),)
         self.life(options["pass_fds"][0])
+        return SimpleNamespace(wait=self._wait)
+
+    def _wait(self, timeout: float) -> int:
+        self.buried.append(timeout)
+        return 0
 
     def die(self, fd: int) -> None:
         os.write(self.options[-1]["stderr"], self.last_words.encode())
@@ -240,6 +246,7 @@ def test_who_loses_the_race_to_start_it_waits_for_the_winner(births: Births, clo
     with spawn.ensure_daemon(CONFIG) as client:
         assert client.status().tunnels == ()
     assert len(births.commands) == 1
+    assert len(births.buried) == 1  # its own process has ended when `up` goes on
 
 
 def test_a_winner_that_never_listens_is_not_waited_for_for_ever(births: Births, clock: Clock) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import select
@@ -115,7 +116,7 @@ def start_detached(config: Path) -> Client:
                 hint="the daemon needs a folder for its state; TUNNELS_STATE_DIR names another one",
             ) from exc
         try:
-            subprocess.Popen(
+            child = subprocess.Popen(
                 [
                     sys.executable,
                     "-m",
@@ -145,6 +146,11 @@ def start_detached(config: Path) -> Client:
         os.close(reader)
     if said == "ready":
         return Client.connect()
+    if said == "busy":
+        # It ends now. Whoever comes back from `up` shall find one daemon, and not two for a moment.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(max(0.0, deadline - time.monotonic()))
+    del child  # whether it lives is no longer our business
     if said == "busy":
         return _wait_for_other(deadline)
     raise DaemonStartFailed("the daemon did not start", hint=_last_words(log))
