@@ -15,6 +15,7 @@ from tunnels.core.address import Address, TcpAddress
 from tunnels.core.forward import Forward, ForwardKind
 from tunnels.core.path import Path
 from tunnels.core.profile import Profile
+from tunnels.core.question import Dialogue
 from tunnels.errors import ConnectionLost, DialError, TunnelsError
 from tunnels.forwarding.channel import Acceptor, ChannelEnd, LinkLost, Origin
 from tunnels.supervisor.connector import OnFound, OnLost
@@ -300,7 +301,8 @@ class FakeRoutes:
 class Attempt:
     """One attempt to connect, which ends as and when the test says."""
 
-    def __init__(self, profile: Profile, on_lost: OnLost, *, deaf: bool) -> None:
+    def __init__(self, profile: Profile, on_lost: OnLost, dialogue: Dialogue, *, deaf: bool) -> None:
+        self.dialogue = dialogue
         self.profile = profile
         self.on_lost = on_lost
         self.cancelled = False
@@ -344,8 +346,10 @@ class FakeConnector:
         self._seen = 0
         self._signal = Signal()
 
-    async def __call__(self, profile: Profile, on_lost: OnLost, on_found: OnFound) -> FakeConnection:
-        attempt = Attempt(profile, on_lost, deaf=self._deaf)
+    async def __call__(
+        self, profile: Profile, on_lost: OnLost, on_found: OnFound, dialogue: Dialogue
+    ) -> FakeConnection:
+        attempt = Attempt(profile, on_lost, dialogue, deaf=self._deaf)
         on_found(self.addresses)
         self.attempts.append(attempt)
         if self.willing:

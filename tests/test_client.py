@@ -150,7 +150,7 @@ def test_each_request_has_a_number_of_its_own_and_says_what_is_asked_for(line: L
     assert line.asked() == [
         {"id": 1, "command": "up", "names": ["work-db"], "config": "/p.toml"},
         {"id": 2, "command": "down", "names": ["work-db"], "everything": False},
-        {"id": 3, "command": "answer", "name": "work-db", "question_id": "7", "answer": "yes"},
+        {"id": 3, "command": "answer", "name": "work-db", "question_id": "7", "answer": "yes", "save": False},
     ]
 
 

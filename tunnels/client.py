@@ -83,9 +83,9 @@ class Client:
         for value in self._stream(protocol.Watch(interval)):
             yield Snapshot.from_json(value)
 
-    def answer(self, name: str, question_id: str, answer: str) -> None:
-        """Answer the question of a tunnel."""
-        self._request(protocol.Answer(name, question_id, answer))
+    def answer(self, name: str, question_id: str, answer: str, *, save: bool = False) -> None:
+        """Answer the question of a tunnel; with ``save``, what proves good goes into the keyring."""
+        self._request(protocol.Answer(name, question_id, answer, save))
 
     def shutdown(self) -> list[str]:
         """End the daemon; returns the tunnels that come back with the next one."""

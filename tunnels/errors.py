@@ -4,7 +4,8 @@
 
     TunnelsError
     ├── UsageError              the command line is wrong                     exit 2
-    │   └── AlreadyAnswered     the question is no longer open                exit 2
+    │   ├── AlreadyAnswered     the question is no longer open                exit 2
+    │   └── QuestionExpired     the server has stopped waiting for the answer exit 2
     ├── ProfileError            the profile file is wrong; every problem      exit 2   permanent
     ├── NoSuchProfile           with the close names                          exit 4
     ├── NotAsAsked              a tunnel is not in the state asked for        exit 1
@@ -92,6 +93,12 @@ class AlreadyAnswered(UsageError):
     """The question is no longer open: somebody else has answered it, or it was overtaken."""
 
     code = "already-answered"
+
+
+class QuestionExpired(UsageError):
+    """Whoever asked has stopped waiting for the answer; it has to be asked anew."""
+
+    code = "question-expired"
 
 
 class ProfileError(TunnelsError):

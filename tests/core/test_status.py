@@ -152,6 +152,8 @@ def test_a_question_travels_with_the_tunnel_that_asks_it() -> None:
         "prompt": "Trust it? (yes/no)",
         "secret": True,
         "subject": "",
+        "lasting": False,
+        "stale": False,
     }
     assert TunnelStatus.from_json(asking.to_json()) == asking
 
@@ -262,7 +264,8 @@ TUNNELS = st.builds(
     reconnects=COUNTS,
     cipher=st.none() | TEXT,
     forwards=st.lists(FORWARDS, max_size=2).map(tuple),
-    question=st.none() | st.builds(Question, TEXT, TEXT, TEXT, TEXT, st.booleans(), TEXT),
+    question=st.none()
+    | st.builds(Question, TEXT, TEXT, TEXT, TEXT, st.booleans(), TEXT, st.booleans(), st.booleans()),
     offline=st.booleans(),
 )
 DAEMONS = st.builds(DaemonStatus, COUNTS, TEXT, SECONDS, TEXT, st.none() | TEXT)
@@ -348,7 +351,7 @@ def test_any_object_is_a_snapshot_or_a_protocol_violation(document: Json) -> Non
 
 MAY_BE_MISSING = {
     *("daemon", "config_error", "retry_at", "error", "rtt_ms", "cipher", "question", "hint"),
-    *("connect", "secret", "reachable_by_others", "offline", "subject"),
+    *("connect", "secret", "reachable_by_others", "offline", "subject", "lasting", "stale"),
 }
 
 

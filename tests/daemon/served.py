@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from tunnels import control_socket, paths
 from tunnels.core.profile import Profile
+from tunnels.core.question import Answer, Dialogue
 from tunnels.core.state import ForwardState, TunnelState
 from tunnels.core.status import ForwardStatus, TunnelStatus
 from tunnels.daemon.config import Config
@@ -55,7 +56,9 @@ remote = ["2222:localhost:22"]
 """Remote forwards only: nothing listens on this machine."""
 
 
-async def connect_for_ever(profile: Profile, on_lost: OnLost, on_found: OnFound) -> Connection:
+async def connect_for_ever(
+    profile: Profile, on_lost: OnLost, on_found: OnFound, dialogue: Dialogue
+) -> Connection:
     """Stand in for a server that never answers."""
     await asyncio.Event().wait()
     raise AssertionError
@@ -131,8 +134,8 @@ class PaperSupervisor(Supervisor):
         self.calls.append(("reload", sorted(wanted)))
         return plan_reload(self.profiles.values(), wanted)
 
-    def answer(self, name: str, question_id: str, answer: str) -> None:
-        self.calls.append(("answer", (name, question_id, answer)))
+    def answer(self, name: str, question_id: str, answer: Answer) -> None:
+        self.calls.append(("answer", (name, question_id, answer.text)))
 
     async def aclose(self) -> None:
         self.calls.append(("aclose", None))

@@ -16,7 +16,7 @@ from tests.daemon.test_notify import Systemd
 from tests.fakes import FakeConnector
 from tunnels import paths, profiles
 from tunnels.core.profile import Profile
-from tunnels.core.question import PersonNeeded, Question
+from tunnels.core.question import Dialogue, PersonNeeded, Question
 from tunnels.core.state import ForwardState, TunnelState
 from tunnels.daemon import engine
 from tunnels.daemon import foreground as verb
@@ -82,11 +82,11 @@ async def test_only_the_named_tunnels_run_and_nothing_is_written_down(
     dialled = []
     both = asyncio.Event()
 
-    async def connect(profile: Profile, on_lost: OnLost, on_found: OnFound) -> Connection:
+    async def connect(profile: Profile, on_lost: OnLost, on_found: OnFound, dialogue: Dialogue) -> Connection:
         dialled.append(profile.name)
         if len(dialled) == 2:
             both.set()
-        return await connect_for_ever(profile, on_lost, on_found)
+        return await connect_for_ever(profile, on_lost, on_found, dialogue)
 
     monkeypatch.setattr(engine, "connect", connect)
     config = profile_file(REMOTE + OTHER)

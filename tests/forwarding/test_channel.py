@@ -35,8 +35,8 @@ from tunnels.core.profile import HostKeyPolicy, Profile
 from tunnels.errors import TunnelsError
 from tunnels.forwarding.channel import Channel, ChannelEnd, Link, LinkLost
 from tunnels.forwarding.relay import WRITE_HIGH_WATER, Counters, SocketEnd
+from tunnels.ssh.connect import connect as ssh_connect
 from tunnels.ssh.connection import SshConnection
-from tunnels.ssh.connection import connect as ssh_connect
 from tunnels.supervisor.connector import Connection
 
 needs_sshd = pytest.mark.skipif(find_sshd() is None, reason="no sshd: install OpenSSH's server")

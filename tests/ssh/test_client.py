@@ -8,9 +8,12 @@ from typing import cast
 import asyncssh
 import pytest
 
+from tunnels.core.question import NobodyThere
 from tunnels.errors import HostKeyRejected
 from tunnels.ssh.client import Client
+from tunnels.ssh.destination import Destination
 from tunnels.ssh.host_keys import HostKeyChecker
+from tunnels.ssh.login import Login
 
 KEY = asyncssh.generate_private_key("ssh-ed25519").convert_to_public()
 BAD = HostKeyRejected("the host key of bastion has changed")
@@ -35,9 +38,9 @@ class Checker:
 
 
 def client(checker: Checker | None) -> Client:
-    made = Client()
-    made.checker = cast("HostKeyChecker | None", checker)
-    return made
+    return Client(
+        cast("HostKeyChecker", checker), Login(Destination("bastion", "bastion", 22, "me"), NobodyThere())
+    )
 
 
 def both(asked: Client) -> list[bool]:

@@ -40,9 +40,11 @@ from tunnels.forwarding.channel import ChannelEnd, LinkLost, Origin
 from tunnels.forwarding.door import Door
 from tunnels.forwarding.local import LocalForwarder
 from tunnels.forwarding.remote import RemoteForwarder
+from tunnels.ssh import connect as making
 from tunnels.ssh import connection as connections
-from tunnels.ssh import doubt, keys, options
-from tunnels.ssh.connection import LINK_HIGH_WATER, SshConnection, connect
+from tunnels.ssh import doubt, hop, keys, options
+from tunnels.ssh.connect import connect
+from tunnels.ssh.connection import LINK_HIGH_WATER, SshConnection
 from tunnels.ssh.cpu import has_aes
 from tunnels.ssh.destination import Destination
 from tunnels.tasks import TaskScope
@@ -288,7 +290,7 @@ async def test_a_machine_that_has_no_room_to_ask_ssh_is_worth_a_retry(
     async def no_room(_: Profile) -> None:
         raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr(connections, "resolve", no_room)
+    monkeypatch.setattr(making, "resolve", no_room)
     error = await refuse_to_connect(profile(sshd))
     assert isinstance(error, HostUnreachable)
     assert error.message == f"ssh could not be asked about {sshd.host}: Too many open files"
@@ -334,12 +336,12 @@ async def test_a_refused_connection_is_worth_a_retry() -> None:
 
 
 async def test_a_server_that_says_nothing_does_not_hang_us_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(options, "LOGIN_TIMEOUT", 0.05)
+    monkeypatch.setattr(hop, "LOGIN_TIMEOUT", 0.05)
     with socket.create_server((LOOPBACK, 0)) as silent:
         port = silent.getsockname()[1]
         error = await refuse_to_connect(Profile("test", LOOPBACK, user="me", port=port, ssh_config="none"))
     assert isinstance(error, HostUnreachable)
-    assert "hung up before the login" in error.message
+    assert "did not finish the login" in error.message
 
 
 async def test_a_server_that_is_none_says_what_else_it_may_be() -> None:
@@ -439,12 +441,12 @@ async def test_a_target_that_its_jump_host_cannot_reach_is_said_so_and_the_hop_i
 async def test_a_target_that_is_silent_behind_its_jump_host_is_given_up_in_time(
     sshd: Sshd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "LOGIN_TIMEOUT", 0.1)
+    monkeypatch.setattr(hop, "LOGIN_TIMEOUT", 0.1)
     jump = (f"{sshd.user}@{sshd.host}:{sshd.port}",)
     with black_hole() as port:
         error = await refuse_to_connect(profile(sshd, port=port, jump=jump, connect_timeout=0.2))
     assert isinstance(error, HostUnreachable)
-    assert "did not answer in time" in error.message
+    assert "did not finish the login" in error.message
     await until(lambda: sshd.sessions() == 0)
 
 
@@ -786,15 +788,15 @@ async def test_a_connection_that_does_not_end_in_good_order_is_cut(
 async def test_a_connection_that_is_lost_before_anybody_looked_is_lost_all_the_same(
     sshd: Sshd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = connections._connect_hop
+    real = hop.Hop.connect
 
-    async def connect_and_lose(*args: Any, **keys: Any) -> asyncssh.SSHClientConnection:
-        conn = await real(*args, **keys)
+    async def connect_and_lose(*args: Any) -> asyncssh.SSHClientConnection:
+        conn = await real(*args)
         conn.abort()
         await conn.wait_closed()
         return conn
 
-    monkeypatch.setattr(connections, "_connect_hop", connect_and_lose)
+    monkeypatch.setattr(hop.Hop, "connect", connect_and_lose)
     lost: list[TunnelsError] = []
     async with connected(sshd, lost.append):
         assert lost == []  # its owner must have it first

@@ -18,7 +18,8 @@ from tunnels.core.address import TcpAddress
 from tunnels.core.profile import HostKeyPolicy, Profile
 from tunnels.errors import DialError, DialReason, HostKeyUnknown, LoginRefused, TunnelsError
 from tunnels.forwarding.channel import ChannelEnd, Origin
-from tunnels.ssh.connection import SshConnection, connect
+from tunnels.ssh.connect import connect
+from tunnels.ssh.connection import SshConnection
 from tunnels.ssh.demo_server import DemoServer
 
 VISITOR = (LOOPBACK, 4711)

@@ -17,7 +17,6 @@ from tunnels.ssh.options import (
     CIPHERS_WITH_AES,
     CIPHERS_WITHOUT_AES,
     KEEPALIVE,
-    LOGIN_TIMEOUT,
     connect_options,
     keepalive_interval,
     user_timeout,
@@ -41,8 +40,15 @@ def test_asyncssh_reads_no_file_asks_no_agent_and_tries_nothing_of_its_own() -> 
     assert found["config"] is None
     assert found["agent_path"] is None
     assert found["x509_trusted_certs"] is None
-    for method in ("gss_kex", "gss_auth", "host_based_auth", "password_auth", "kbdint_auth"):
+    for method in ("gss_kex", "gss_auth", "host_based_auth"):
         assert found[method] is False
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_passwords_and_challenges_are_answered_unless_ssh_config_says_no(allowed: bool) -> None:
+    destination = replace(WORK, password_authentication=allowed, kbd_interactive_authentication=not allowed)
+    found = options(destination)
+    assert (found["password_auth"], found["kbdint_auth"]) == (allowed, not allowed)
 
 
 async def test_every_option_is_one_that_asyncssh_has(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
@@ -164,5 +170,5 @@ def test_a_silent_peer_counts_as_dead_when_the_keepalives_say_so() -> None:
     assert options(replace(WORK, server_alive_count_max=7))["keepalive_count_max"] == 7
 
 
-def test_the_login_has_a_limit_of_its_own() -> None:
-    assert options()["login_timeout"] == LOGIN_TIMEOUT > 0
+def test_the_limit_of_a_login_is_ours_because_a_person_may_take_time() -> None:
+    assert options()["login_timeout"] == 0

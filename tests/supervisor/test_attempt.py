@@ -11,7 +11,7 @@ import pytest
 from tests.fakes import FakeConnection
 from tests.supervisor.rig import UNREACHABLE, WORK_DB
 from tunnels.core.profile import Profile
-from tunnels.core.question import PersonNeeded, Question
+from tunnels.core.question import Dialogue, NobodyThere, PersonNeeded, Question
 from tunnels.errors import HostKeyUnknown, InternalError, TunnelsError
 from tunnels.supervisor.attempt import Outcome, attempt
 from tunnels.supervisor.connector import OnFound, OnLost
@@ -25,14 +25,16 @@ def ignore(_: Any) -> None:
 async def come_of(result: BaseException | FakeConnection) -> Outcome:
     """Try a connector that ends with this."""
 
-    async def connector(profile: Profile, on_lost: OnLost, on_found: OnFound) -> FakeConnection:
+    async def connector(
+        profile: Profile, on_lost: OnLost, on_found: OnFound, dialogue: Dialogue
+    ) -> FakeConnection:
         assert profile is WORK_DB
         await asyncio.sleep(0)
         if isinstance(result, BaseException):
             raise result
         return result
 
-    return await attempt(connector, WORK_DB, ignore, ignore, TunnelLog("work-db"))
+    return await attempt(connector, WORK_DB, ignore, ignore, NobodyThere(), TunnelLog("work-db"))
 
 
 async def test_a_connection_is_what_comes_of_it() -> None:
@@ -43,12 +45,14 @@ async def test_a_connection_is_what_comes_of_it() -> None:
 async def test_what_the_connector_finds_and_loses_is_told() -> None:
     told: list[object] = []
 
-    async def connector(profile: Profile, on_lost: OnLost, on_found: OnFound) -> FakeConnection:
+    async def connector(
+        profile: Profile, on_lost: OnLost, on_found: OnFound, dialogue: Dialogue
+    ) -> FakeConnection:
         on_found(("198.51.100.1",))
         on_lost(UNREACHABLE)
         return FakeConnection(on_lost)
 
-    await attempt(connector, WORK_DB, told.append, told.append, TunnelLog("work-db"))
+    await attempt(connector, WORK_DB, told.append, told.append, NobodyThere(), TunnelLog("work-db"))
     assert told == [("198.51.100.1",), UNREACHABLE]
 
 

@@ -14,7 +14,7 @@ from tests.e2e.bed.ports import free_port, in_use
 from tests.fakes import LIMIT, Client, FakeConnection, FakeConnector, FakeRoutes, local, remote, turns
 from tunnels.core.path import NetworkChange
 from tunnels.core.profile import HostKeyPolicy, Profile, Retry
-from tunnels.core.question import PersonNeeded, Question
+from tunnels.core.question import Answer, PersonNeeded, Question
 from tunnels.core.state import TunnelState
 from tunnels.errors import DaemonNotRunning, HostKeyRejected, HostKeyUnknown, HostUnreachable, UsageError
 from tunnels.supervisor.supervisor import ReloadPlan, Supervisor, Upped, plan_reload
@@ -647,8 +647,8 @@ async def test_an_answer_goes_to_the_tunnel_that_asked() -> None:
         await it.until(home=TunnelState.NEEDS_INPUT)
 
         with pytest.raises(UsageError):
-            it.supervisor.answer("home", "another", "yes")
-        it.supervisor.answer("home", "a1b2", "yes")
+            it.supervisor.answer("home", "another", Answer("yes"))
+        it.supervisor.answer("home", "a1b2", Answer("yes"))
 
         assert answers == ["yes"]
         assert it.states() == {"home": TunnelState.CONNECTING}
@@ -666,7 +666,7 @@ async def test_an_answer_settles_what_others_ask_about_the_same_and_nothing_else
         waits = TunnelState.NEEDS_INPUT
         await it.until(home=waits, work_db=waits, work_web=waits)
 
-        it.supervisor.answer(HOME.name, "about SHA256:a", "yes")
+        it.supervisor.answer(HOME.name, "about SHA256:a", Answer("yes"))
 
         dials = TunnelState.CONNECTING
         assert it.states() == {"home": dials, "work-db": dials, "work-web": waits}
@@ -675,7 +675,7 @@ async def test_an_answer_settles_what_others_ask_about_the_same_and_nothing_else
 async def test_an_answer_for_a_tunnel_that_does_not_run_names_the_command_to_start_it() -> None:
     async with bench() as it:
         with pytest.raises(DaemonNotRunning, match="home is not running") as caught:
-            it.supervisor.answer("home", "a1b2", "yes")
+            it.supervisor.answer("home", "a1b2", Answer("yes"))
 
         assert caught.value.hint == "tunnels up home"
         assert caught.value.exit_code == 3

@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.bed.ports import free_port, in_use
 from tests.fakes import Client, local, turns
 from tests.supervisor.rig import UNREACHABLE, Rig, rigged, work_db
-from tunnels.core.question import PersonNeeded, Question
+from tunnels.core.question import Answer, PersonNeeded, Question
 from tunnels.core.state import TunnelState
 from tunnels.errors import HostKeyRejected, HostKeyUnknown, UsageError
 
@@ -49,7 +49,7 @@ async def test_a_question_is_shown_and_its_answer_brings_the_tunnel_up() -> None
         assert (status.question, status.error, status.retry_at) == (QUESTION, UNKNOWN.info, None)
         assert rig.clock.alarms == []  # it waits for as long as it takes
 
-        rig.tunnel.answer("a1b2", "yes")
+        rig.tunnel.answer("a1b2", Answer("yes"))
 
         assert person.answers == ["yes"]
         assert rig.state() is TunnelState.CONNECTING
@@ -67,7 +67,7 @@ async def test_the_port_is_held_while_a_person_is_asked() -> None:
         async with Client.of(port):
             await rig.changes.until(lambda: rig.forward.held == 1)
 
-            rig.tunnel.answer("a1b2", "yes")
+            rig.tunnel.answer("a1b2", Answer("yes"))
 
             await (await rig.connected()).next_channel()
 
@@ -79,7 +79,7 @@ async def test_an_answer_to_another_question_is_refused() -> None:
         person = await ask(rig)
 
         with pytest.raises(UsageError, match="work-db no longer waits for this answer"):
-            rig.tunnel.answer("c3d4", "yes")
+            rig.tunnel.answer("c3d4", Answer("yes"))
 
         assert person.answers == []
         assert rig.state() is TunnelState.NEEDS_INPUT
@@ -91,17 +91,17 @@ async def test_an_answer_that_nobody_asked_for_is_refused() -> None:
         await rig.up()
 
         with pytest.raises(UsageError, match="no longer waits"):
-            rig.tunnel.answer("a1b2", "yes")
+            rig.tunnel.answer("a1b2", Answer("yes"))
 
 
 async def test_a_question_is_answered_once() -> None:
     async with rigged() as rig:
         rig.tunnel.start()
         person = await ask(rig)
-        rig.tunnel.answer("a1b2", "yes")
+        rig.tunnel.answer("a1b2", Answer("yes"))
 
         with pytest.raises(UsageError, match="no longer waits"):
-            rig.tunnel.answer("a1b2", "yes")
+            rig.tunnel.answer("a1b2", Answer("yes"))
 
         assert person.answers == ["yes"]
 
@@ -112,11 +112,11 @@ async def test_an_answer_that_is_none_leaves_the_question_open() -> None:
         person = await ask(rig)
         person.refusal = UsageError("please answer yes, no, or the fingerprint")
         with pytest.raises(UsageError, match="please answer"):
-            rig.tunnel.answer("a1b2", "perhaps")
+            rig.tunnel.answer("a1b2", Answer("perhaps"))
         assert rig.tunnel.status().question == QUESTION
 
         person.refusal = None
-        rig.tunnel.answer("a1b2", "yes")
+        rig.tunnel.answer("a1b2", Answer("yes"))
 
         assert person.answers == ["yes"]
 
@@ -126,14 +126,14 @@ async def test_a_second_question_takes_the_place_of_the_first() -> None:
     async with rigged() as rig:
         rig.tunnel.start()
         await ask(rig)
-        rig.tunnel.answer("a1b2", "yes")
+        rig.tunnel.answer("a1b2", Answer("yes"))
         second = QUESTION._replace(id="c3d4")
         person = await ask(rig, second)
         assert rig.tunnel.status().question == second
 
         with pytest.raises(UsageError):
-            rig.tunnel.answer("a1b2", "yes")
-        rig.tunnel.answer("c3d4", "yes")
+            rig.tunnel.answer("a1b2", Answer("yes"))
+        rig.tunnel.answer("c3d4", Answer("yes"))
 
         assert person.answers == ["yes"]
 
@@ -145,7 +145,7 @@ async def test_a_question_may_come_up_again() -> None:
         rig.tunnel.start()  # `tunnels up` on another terminal
         person = await ask(rig)
 
-        rig.tunnel.answer("a1b2", "yes")
+        rig.tunnel.answer("a1b2", Answer("yes"))
 
         assert person.answers == ["yes"]
         await rig.connected()
@@ -173,7 +173,7 @@ async def test_an_answer_that_comes_too_late_is_refused(
         await overtaken(rig)
 
         with pytest.raises(UsageError, match="no longer waits"):
-            rig.tunnel.answer("a1b2", "yes")
+            rig.tunnel.answer("a1b2", Answer("yes"))
 
         assert person.answers == []
         assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []

@@ -43,9 +43,10 @@ class ConnectFailed:
 
 @dataclass(frozen=True, slots=True)
 class InputNeeded:
-    """The attempt is over because a person must answer something first."""
+    """A person must answer something first: the attempt is over because of that, or it waits for the answer."""
 
     error: TunnelsError
+    waits: bool = False  #: the attempt is still there and goes on with the answer
 
 
 @dataclass(frozen=True, slots=True)

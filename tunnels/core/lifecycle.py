@@ -19,7 +19,7 @@ The way of a tunnel::
     STOPPED --Start--> CONNECTING --Connected--> CONNECTING --Ready--> UP
     CONNECTING --ConnectFailed--> BACKOFF, NEEDS_INPUT or FAILED
     UP, CONNECTING --ConnectionLost--> BACKOFF --RetryDue--> CONNECTING
-    NEEDS_INPUT --Answered--> CONNECTING
+    CONNECTING --InputNeeded--> NEEDS_INPUT --Answered--> CONNECTING
     any --Stop--> STOPPING --Closed--> STOPPED
     on demand: STOPPED --Start--> IDLE --ClientWaiting--> CONNECTING, UP --Unused--> IDLE
 
@@ -29,6 +29,11 @@ or STOPPING; no other transition touches them. That is the whole of "the port is
 "Ready" means: every forward has been tried. One that cannot listen does not hold the tunnel back (its
 own retries do that), unless the profile says ``exit_on_forward_failure``: then the shell reports
 `ForwardsRefused` instead.
+
+An attempt that waits for an answer (a server has asked for a password) goes on with it; if it ends before,
+because the server does not wait for ever, the tunnel goes on needing a person and does not dial by itself:
+a server that sees a login begin and end every two minutes takes us for a burglar. A tunnel that came up
+without any answer before is tried again, slowly: what it is asked now may be the server's own trouble.
 
 The network
 -----------
@@ -58,6 +63,7 @@ from tunnels.core.backoff import (
     refused_delay,
     retry_delay,
 )
+from tunnels.core.patience import Patience
 from tunnels.core.profile import Retry
 from tunnels.core.state import TunnelState
 from tunnels.errors import BadSetting, GaveUp, HostKeyRejected, HostKeyUnknown, NameNotResolved, TunnelsError
@@ -92,9 +98,10 @@ class Lifecycle:
         self._hangs_up = hangs_up  # has an idle_timeout
         self._last_attempt_at = 0.0
         self._lost_since_up = False
-        self._down_since: float | None = None  # moved on by the time that does not count
-        self._not_counted_since: float | None = None
+        self._patience = Patience()
         self._hurry = True  # may a waiting client shorten this delay?
+        self._attempt_waits = False  # for an answer; only while NEEDS_INPUT
+        self._answers = 0  # that a person has given since the last Start from STOPPED or FAILED
 
     def __repr__(self) -> str:
         return f"<Lifecycle {self.state.value}, attempt {self.attempt}>"
@@ -115,28 +122,15 @@ class Lifecycle:
         self.error = None
         self.attempt = 0
         self.ever_up = False
+        self._answers = 0
         self._lost_since_up = False
         self.reconnects = 0
         self.online = True  # until the shell says otherwise
-        self._count_from(now)
+        self._patience.start(now, counting=True)
         if self._on_demand:
             self.state = TunnelState.IDLE
             return [do.BindListeners()]
         return [do.BindListeners(), *self._dial(now)]
-
-    def _count_from(self, now: float) -> None:
-        self._down_since = now
-        self._not_counted_since = None if self.online else now
-
-    def _stop_counting(self, now: float) -> None:
-        """What is no fault of the host does not bring ``give_up_after`` nearer."""
-        if self._not_counted_since is None:
-            self._not_counted_since = now
-
-    def _go_on_counting(self, now: float) -> None:
-        if self._not_counted_since is not None and self._down_since is not None:
-            self._down_since += now - self._not_counted_since
-        self._not_counted_since = None
 
     def _dial(self, now: float) -> list[do.Action]:
         self.state = TunnelState.CONNECTING
@@ -150,7 +144,7 @@ class Lifecycle:
 
     def _connected(self, _event: ev.Event, now: float) -> list[do.Action]:
         self.online = True  # whatever this machine thinks of its routes
-        self._go_on_counting(now)
+        self._patience.go_on(now)
         return [do.OpenForwards()]
 
     def _ready(self, _event: ev.Event, now: float) -> list[do.Action]:
@@ -173,7 +167,7 @@ class Lifecycle:
 
     def _settled(self, _event: ev.Event, _now: float) -> list[do.Action]:
         self.attempt = 0
-        self._down_since = None
+        self._patience.end()
         return []
 
     def _attempt_failed(self, event: ev.Event, now: float) -> list[do.Action]:
@@ -184,8 +178,8 @@ class Lifecycle:
 
     def _lost(self, event: ev.Event, now: float) -> list[do.Action]:
         assert isinstance(event, ev.ConnectionLost)
-        if self._down_since is None:
-            self._count_from(now)
+        if not self._patience.running:
+            self._patience.start(now, counting=self.online)
         self._lost_since_up = self.ever_up
         at_once = event.network_changed and self.online
         return [do.CancelTimer(), do.DropConnection(), *self._back_off(event.error, now, at_once=at_once)]
@@ -204,12 +198,7 @@ class Lifecycle:
 
     def _back_off(self, error: TunnelsError, now: float, *, at_once: bool = False) -> list[do.Action]:
         give_up_after = self._retry.give_up_after
-        if (
-            give_up_after is not None
-            and self._down_since is not None
-            and self._not_counted_since is None
-            and now - self._down_since >= give_up_after
-        ):
+        if give_up_after is not None and self._patience.exceeds(give_up_after, now):
             gave_up = GaveUp(
                 f"no connection for {give_up_after:.0f} s (retry.give_up_after); the last error: {error.message}",
                 hint=error.hint,
@@ -244,14 +233,33 @@ class Lifecycle:
         assert isinstance(event, ev.InputNeeded)
         self.state = TunnelState.NEEDS_INPUT
         self.error = event.error
-        self._stop_counting(now)
+        self._attempt_waits = event.waits
+        self._patience.stop(now)
         return []
 
-    def _answered(self, _event: ev.Event, now: float) -> list[do.Action]:
+    def _answered(self, event: ev.Event, now: float) -> list[do.Action]:
+        if isinstance(event, ev.Answered):
+            self._answers += 1
+        elif self._attempt_waits:  # somebody who wants it up finds the question open
+            return []
         self.error = None
         if self.online:
-            self._go_on_counting(now)
-        return self._dial(now)
+            self._patience.go_on(now)
+        if not self._attempt_waits:
+            return self._dial(now)
+        self._attempt_waits = False
+        self.state = TunnelState.CONNECTING
+        return []
+
+    def _waited_in_vain(self, event: ev.Event, now: float) -> list[do.Action]:
+        assert isinstance(event, ev.ConnectFailed)
+        if not self._attempt_waits:
+            raise IllegalEvent(self.state, event)
+        self._attempt_waits = False
+        if self.ever_up and not self._answers:
+            assert self.error is not None
+            return self._back_off(self.error, now)
+        return []
 
     def _retry_due(self, event: ev.Event, now: float) -> list[do.Action]:
         assert isinstance(event, ev.RetryDue)
@@ -263,7 +271,7 @@ class Lifecycle:
         return self._sooner(now, DEMAND_INTERVAL)
 
     def _wanted(self, _event: ev.Event, now: float) -> list[do.Action]:
-        self._count_from(now)
+        self._patience.start(now, counting=self.online)
         return self._dial(now)
 
     def _sooner(self, now: float, interval: float) -> list[do.Action]:
@@ -279,7 +287,7 @@ class Lifecycle:
 
     def _went_offline(self, _event: ev.Event, now: float) -> list[do.Action]:
         self.online = False
-        self._stop_counting(now)
+        self._patience.stop(now)
         return []
 
     def _wait_for_network(self, event: ev.Event, now: float) -> list[do.Action]:
@@ -294,7 +302,7 @@ class Lifecycle:
         if not self.online:
             self.online = True
             if self.state is not TunnelState.NEEDS_INPUT:
-                self._go_on_counting(now)
+                self._patience.go_on(now)
         return []
 
     def _probe(self, event: ev.Event, now: float) -> list[do.Action]:
@@ -368,6 +376,7 @@ _TABLE: dict[tuple[TunnelState, type[ev.Event]], _Transition] = {
     (_S.NEEDS_INPUT, ev.Start): _L._answered,  # perhaps the person has mended it by other means
     (_S.NEEDS_INPUT, ev.Stop): _L._stop,
     (_S.NEEDS_INPUT, ev.Answered): _L._answered,
+    (_S.NEEDS_INPUT, ev.ConnectFailed): _L._waited_in_vain,
     (_S.NEEDS_INPUT, ev.ClientWaiting): _L._stay,
     (_S.NEEDS_INPUT, ev.Offline): _L._went_offline,
     (_S.NEEDS_INPUT, ev.PathChanged): _L._came_online,

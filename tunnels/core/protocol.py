@@ -90,6 +90,7 @@ class Answer(NamedTuple):
     name: str
     question_id: str
     answer: str  # may be a secret
+    save: bool = False  # into the keyring, once it has proved good
 
     def __repr__(self) -> str:
         return f"Answer({self.name!r}, {self.question_id!r}, …)"
@@ -109,7 +110,7 @@ _COMMANDS: dict[str, type[Command]] = {
 #: What the members of commands must be; a name means the same in each of them.
 _MEMBERS: dict[str, Callable[[object], bool]] = {
     "names": lambda value: isinstance(value, list) and all(isinstance(item, str) for item in value),
-    "everything": lambda value: isinstance(value, bool),
+    **dict.fromkeys(("everything", "save"), lambda value: isinstance(value, bool)),
     "interval": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
     **dict.fromkeys(("config", "name", "question_id", "answer"), lambda value: isinstance(value, str)),
 }

@@ -208,8 +208,13 @@ def _question_from_json(data: object) -> Question | None:
     if not isinstance(data, dict):
         return None
     texts = {key: _str(data, key) for key in ("id", "kind", "text", "prompt")}
-    subject = _optional_str(data, "subject") or ""
-    return Question(**texts, secret=data.get("secret") is True, subject=subject)
+    return Question(
+        **texts,
+        secret=data.get("secret") is True,
+        subject=_optional_str(data, "subject") or "",
+        lasting=data.get("lasting") is True,
+        stale=data.get("stale") is True,
+    )
 
 
 def format_time(seconds: float, *, precise: bool = False) -> str:

@@ -18,7 +18,7 @@ from tunnels import profiles
 from tunnels.core.state import ForwardState, TunnelState
 from tunnels.core.status import TunnelStatus
 from tunnels.errors import NotAsAsked
-from tunnels.ssh.connection import connect
+from tunnels.ssh.connect import connect
 from tunnels.ssh.demo_server import DemoServer
 from tunnels.supervisor.supervisor import Supervisor
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from tunnels.core.path import NetworkChange
 from tunnels.daemon.observers import Observers
-from tunnels.ssh.connection import connect
+from tunnels.ssh.connect import connect
 from tunnels.supervisor.network import NetworkMonitor, system_events, system_routes
 from tunnels.supervisor.supervisor import Supervisor
 

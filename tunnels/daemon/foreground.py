@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from pathlib import Path
 
 from tunnels.core.profile import Profile
-from tunnels.core.question import Question
+from tunnels.core.question import Answer, Question
 from tunnels.core.state import ForwardState, TunnelState
 from tunnels.core.status import Json, TunnelStatus
 from tunnels.daemon import asking, logs
@@ -188,7 +188,7 @@ class Foreground:
             self._turn_away(name)
             return True
         try:
-            self._supervisor.answer(name, question.id, answer)
+            self._supervisor.answer(name, question.id, Answer(answer))
         except (AlreadyAnswered, DaemonNotRunning):  # it was overtaken while the person was thinking
             return True
         except UsageError as error:

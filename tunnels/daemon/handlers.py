@@ -11,6 +11,7 @@ from pathlib import Path
 from tunnels import __version__, profiles
 from tunnels.core import protocol
 from tunnels.core.protocol import Command
+from tunnels.core.question import Answer
 from tunnels.core.state import TunnelState
 from tunnels.core.status import DaemonStatus, Json, Snapshot, TunnelStatus
 from tunnels.daemon.config import Config
@@ -66,8 +67,8 @@ class Handlers:
                 return await self.reload()
             case protocol.Status():
                 return self.snapshot().to_json()
-            case protocol.Answer(name, question_id, answer):
-                self._supervisor.answer(name, question_id, answer)
+            case protocol.Answer(name, question_id, answer, save):
+                self._supervisor.answer(name, question_id, Answer(answer, save))
                 return {}
             case protocol.Shutdown():
                 self._shutdown()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import asyncssh
 
 from tunnels.errors import TunnelsError
 from tunnels.ssh.host_keys import HostKeyChecker
+from tunnels.ssh.login import Login
 
 _log = logging.getLogger("tunnels")
 
@@ -16,8 +17,9 @@ _log = logging.getLogger("tunnels")
 class Client(asyncssh.SSHClient):
     """Nothing in here raises: that would end the connection."""
 
-    def __init__(self) -> None:
-        self.checker: HostKeyChecker | None = None
+    def __init__(self, checker: HostKeyChecker, login: Login) -> None:
+        self.checker = checker
+        self.login = login
         self.verdict: TunnelsError | None = None  #: why the host key was not accepted
         self.lost: list[Exception | None] = []
         self.on_lost: Callable[[Exception | None], None] | None = None
@@ -36,7 +38,6 @@ class Client(asyncssh.SSHClient):
 
     def _judge(self, check: Callable[[HostKeyChecker], None]) -> bool:
         try:
-            assert self.checker is not None
             check(self.checker)
         except TunnelsError as error:
             self.verdict = error
@@ -45,6 +46,20 @@ class Client(asyncssh.SSHClient):
             _log.error("checking a host key ended with a bug", exc_info=exc)
             return False
         return True
+
+    async def password_auth_requested(self) -> str | None:
+        """The server takes passwords; asked again after one that it did not take."""
+        return await self.login.password()
+
+    def kbdint_auth_requested(self) -> str:
+        """The server takes keyboard-interactive; no submethod is preferred."""
+        return ""
+
+    async def kbdint_challenge_received(
+        self, name: str, instructions: str, lang: str, prompts: Sequence[tuple[str, bool]]
+    ) -> list[str]:
+        """The server asks something."""
+        return await self.login.challenge(f"{name}\n{instructions}".strip(), prompts)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection has ended, for whatever reason."""

@@ -1,4 +1,4 @@
-"""Makes SSH connections, hop by hop, and gives them the shape that forwarding and supervision need."""
+"""A live SSH connection, in the shape that forwarding and supervision need. `ssh.connect` makes it."""
 
 from __future__ import annotations
 
@@ -12,26 +12,15 @@ from typing import Any
 import asyncssh
 
 from tunnels.core.address import Address, TcpAddress, UnixAddress
-from tunnels.core.profile import Profile
-from tunnels.errors import (
-    BadSetting,
-    HostUnreachable,
-    LoginRefused,
-    TunnelsError,
-)
+from tunnels.errors import TunnelsError
 from tunnels.forwarding.channel import Acceptor, ChannelEnd, LinkLost, Origin, RemoteListener
-from tunnels.ssh import keys, prompts, remote_listen
+from tunnels.ssh import remote_listen
 from tunnels.ssh.client import Client
-from tunnels.ssh.cpu import has_aes
-from tunnels.ssh.destination import Destination, Route
-from tunnels.ssh.dial import address_of, dial, heard, let_say_goodbye, limit_retransmission_timeout
+from tunnels.ssh.dial import address_of, heard, let_say_goodbye, limit_retransmission_timeout
 from tunnels.ssh.doubt import Doubt
-from tunnels.ssh.faults import channel_error, connect_error, lost_error
-from tunnels.ssh.host_keys import HostKeyChecker
+from tunnels.ssh.faults import channel_error, lost_error
 from tunnels.ssh.late_packets import tolerate_late_packets
-from tunnels.ssh.options import LOGIN_TIMEOUT, connect_options, connect_timeout
 from tunnels.ssh.remote_socket import Inspector
-from tunnels.ssh.resolve import resolve
 from tunnels.ssh.round_trip import RoundTrip
 from tunnels.tasks import TaskScope
 
@@ -45,117 +34,6 @@ CLOSE_TIMEOUT = 3.0
 LINK_HIGH_WATER = 512 * 1024
 
 OnLost = Callable[[TunnelsError], None]
-OnFound = Callable[[tuple[str, ...]], None]
-
-
-async def connect(
-    profile: Profile, on_lost: OnLost, on_found: OnFound = lambda _addresses: None
-) -> SshConnection:
-    """Resolve a profile, pass its jump hosts, check every host key and log in.
-
-    ``on_found`` is told the addresses of the first host on the way, before they are dialled.
-
-    Raises ConnectError, or PersonNeeded where somebody must answer something first. Cancelling ends the
-    attempt and what there is of the connection.
-    """
-    if profile.identity_file:
-        keys.check_explicit(profile.identity_file)
-    try:
-        route = await resolve(profile)
-    except OSError as exc:  # no file descriptor, no room in the temporary folder: not for ever
-        raise HostUnreachable(f"ssh could not be asked about {profile.host}: {exc.strerror or exc}") from exc
-    _refuse_unsupported(profile, route)
-    hops: list[asyncssh.SSHClientConnection] = []
-    try:
-        for hop in route.hops:
-            through = hops[-1] if hops else None
-            hops.append(await _connect_hop(profile, hop, Client(), through=through, on_found=on_found))
-        client = Client()
-        through = hops[-1] if hops else None
-        conn = await _connect_hop(profile, route.target, client, through=through, on_found=on_found)
-        return SshConnection(conn, hops, client, on_lost, remote_unlink=profile.remote_unlink)
-    except BaseException:
-        for conn in reversed(hops):
-            conn.abort()
-        raise
-
-
-def _time_for(destination: Destination) -> float:
-    """Seconds for a hop behind another one; asyncssh's own limit begins only after TCP has connected."""
-    return connect_timeout(destination) + LOGIN_TIMEOUT
-
-
-def _refuse_unsupported(profile: Profile, route: Route) -> None:
-    """Say what this version cannot do, instead of doing something else."""
-    for destination in (*route.hops, route.target):
-        if destination.proxy_command is not None:
-            raise BadSetting(
-                f"{destination.alias} is reached through a ProxyCommand, which is not supported yet",
-                hint='a jump host can be used instead: jump = "bastion"',
-            )
-    if profile.password_command is not None:
-        raise BadSetting(
-            "password_command is not supported yet",
-            hint="log in with a key: `ssh-copy-id` puts one on the server",
-        )
-
-
-async def _connect_hop(
-    profile: Profile,
-    destination: Destination,
-    client: Client,
-    *,
-    through: asyncssh.SSHClientConnection | None,
-    on_found: OnFound,
-) -> asyncssh.SSHClientConnection:
-    """Connect and log in to one host."""
-    checker = HostKeyChecker(destination, profile.host_key_policy)
-    client.checker = checker
-    where = str(destination)
-    offered = keys.Keys()
-    try:
-        offered = await keys.gather(destination)
-        options = connect_options(destination, host_key_algorithms=checker.algorithms(), aes=has_aes())
-        if through is None:
-            options["sock"] = sock = await dial(destination, on_found)
-        else:
-            options["tunnel"], sock = through, None
-        try:
-            async with asyncio.timeout(_time_for(destination) if through is not None else None):
-                return await asyncssh.connect(
-                    known_hosts=checker.asyncssh_known_hosts(),
-                    **options,
-                    client_keys=offered.pairs or None,
-                    client_factory=lambda: client,
-                )
-        except BaseException:
-            if sock is not None:
-                sock.close()
-            raise
-    except asyncio.CancelledError:
-        raise
-    except Exception as exc:
-        if client.verdict is not None:  # what asyncssh says then is only a consequence
-            error: TunnelsError = client.verdict
-            raise prompts.question_for(error, checker) from exc
-        if isinstance(exc, asyncssh.HostKeyNotVerifiable):
-            raise checker.certificate_refused(exc.reason) from exc
-        error = connect_error(exc, where)
-        if isinstance(error, LoginRefused):
-            error = LoginRefused(
-                f"{error.message}: {offered.describe()}",
-                hint=error.hint
-                or f"`{_by_hand(destination)}` shows what works; `ssh-copy-id` puts a key on the server",
-            )
-        raise error from exc
-    finally:
-        offered.close()
-
-
-def _by_hand(destination: Destination) -> str:
-    """The ssh command that goes to the same place."""
-    port = f"-p {destination.port} " if destination.port != 22 else ""
-    return f"ssh {port}{destination.user}@{destination.alias}"
 
 
 class SshConnection:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from tunnels.core.profile import Profile
-from tunnels.core.question import PersonNeeded
+from tunnels.core.question import Dialogue, PersonNeeded
 from tunnels.errors import InternalError, TunnelsError
 from tunnels.supervisor.connector import Connection, Connector, OnFound, OnLost
 
@@ -18,11 +18,12 @@ async def attempt(
     profile: Profile,
     on_lost: OnLost,
     on_found: OnFound,
+    dialogue: Dialogue,
     log: logging.LoggerAdapter[logging.Logger],
 ) -> Outcome:
     """Connect. Raises nothing but the CancelledError of whoever awaits it."""
     try:
-        return await connector(profile, on_lost, on_found)
+        return await connector(profile, on_lost, on_found, dialogue)
     except TunnelsError as error:  # PersonNeeded is one
         return error
     except Exception as exc:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from tunnels.core.profile import Profile
+from tunnels.core.question import Dialogue
 from tunnels.errors import TunnelsError
 from tunnels.forwarding.channel import Link
 
@@ -50,8 +51,10 @@ OnFound = Callable[[tuple[str, ...]], None]
 class Connector(Protocol):
     """Makes the connection of a profile."""
 
-    async def __call__(self, profile: Profile, on_lost: OnLost, on_found: OnFound) -> Connection:
-        """Resolve, dial, check the host key and log in.
+    async def __call__(
+        self, profile: Profile, on_lost: OnLost, on_found: OnFound, dialogue: Dialogue
+    ) -> Connection:
+        """Resolve, dial, check the host key and log in; ask whatever is needed for that.
 
         Raises ConnectError, or PersonNeeded where somebody must answer something first. Cancelling ends
         the attempt and whatever part of the connection there is.

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from tunnels.core.backoff import Random
 from tunnels.core.path import NetworkChange
 from tunnels.core.profile import Profile
+from tunnels.core.question import Answer
 from tunnels.core.state import WORKING, TunnelState
 from tunnels.core.status import TunnelStatus
 from tunnels.errors import DaemonNotRunning
@@ -121,6 +122,7 @@ class Supervisor:
             on_change=self.bus.changed,
             observer=self._observer,
             routes=self._routes,
+            on_proved=self._proved,
         )
         self._tunnels[profile.name] = tunnel
         tunnel.start()
@@ -188,22 +190,26 @@ class Supervisor:
         for tunnel in list(self._tunnels.values()):
             tunnel.network_changed(change)
 
-    def answer(self, name: str, question_id: str, answer: str) -> None:
+    def answer(self, name: str, question_id: str, answer: Answer) -> None:
         """Pass on a person's answer. Raises DaemonNotRunning where no such tunnel runs."""
         tunnel = self._tunnels.get(name)
         if tunnel is None:
             raise DaemonNotRunning(f"{name} is not running", hint=f"tunnels up {name}")
-        question = tunnel.status().question
+        question = tunnel.question
         tunnel.answer(question_id, answer)
-        if question is not None and question.subject:
+        if question is not None and question.subject and question.kind == "host-key":
             self._look_again(question.subject)
 
     def _look_again(self, subject: str) -> None:
-        """Whoever else waits because of the same, such as the same host key, need not be asked."""
+        """Whoever else waits because of the same host key need not be asked."""
         for tunnel in self._tunnels.values():
-            question = tunnel.status().question
-            if question is not None and question.subject == subject:
+            if tunnel.question is not None and tunnel.question.subject == subject:
                 tunnel.start()
+
+    def _proved(self, subject: str, secret: str) -> None:
+        """Nor who waits for a secret that is known now. Not before: five wrong logins are worse than one."""
+        for tunnel in self._tunnels.values():
+            tunnel.tell(subject, secret)
 
     async def aclose(self) -> None:
         """Take everything down, without forgetting what should be up."""

@@ -12,19 +12,19 @@ from collections.abc import Callable
 from tunnels.core import actions as do
 from tunnels.core import events as ev
 from tunnels.core import lifecycle as lc
-from tunnels.core.backoff import Random, probe_limit
+from tunnels.core.backoff import Random
 from tunnels.core.lifecycle import Lifecycle
 from tunnels.core.path import NetworkChange
 from tunnels.core.profile import Profile
-from tunnels.core.question import PersonNeeded
+from tunnels.core.question import Answer, PersonNeeded, Question
 from tunnels.core.state import TunnelState
 from tunnels.core.status import TunnelStatus
 from tunnels.core.transition import Transition, transition
 from tunnels.errors import (
-    AlreadyAnswered,
     ConnectionLost,
     HostUnreachable,
     ListenError,
+    NeedsPerson,
     TunnelsError,
 )
 from tunnels.forwarding.door import Door
@@ -33,6 +33,8 @@ from tunnels.supervisor.attempt import attempt
 from tunnels.supervisor.connector import Connection, Connector
 from tunnels.supervisor.forwards import Forwards
 from tunnels.supervisor.idle import IdleWatch
+from tunnels.supervisor.probe import Probe
+from tunnels.supervisor.questions import OnProved, Questions
 from tunnels.supervisor.reach import Reach
 from tunnels.supervisor.routes import ALWAYS_ONLINE, Routes
 from tunnels.supervisor.tunnel_log import TunnelLog
@@ -61,6 +63,7 @@ class Tunnel:
         on_change: Callable[[], None],
         observer: Observer = lambda _profile, _transition: None,
         routes: Routes = ALWAYS_ONLINE,
+        on_proved: OnProved = lambda _subject, _secret: None,
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self.profile = profile
@@ -97,8 +100,10 @@ class Tunnel:
         self._idle = IdleWatch(
             self._forwards, profile.idle_timeout or 0.0, lambda: self._feed(ev.Unused()), loop=self._loop
         )
-        self._probing: asyncio.Task[None] | None = None
-        self._person: PersonNeeded | None = None
+        self._probe = Probe(
+            lambda: self._scope, lambda error: self._connection_lost(error, network_changed=True)
+        )
+        self._questions = Questions(profile.name, on_proved)
         self._stopped = asyncio.Event()
         self._stopped.set()
         self._queue: list[ev.Event] = []
@@ -124,16 +129,27 @@ class Tunnel:
         self._feed(ev.Stop())
         await self._stopped.wait()
 
-    def answer(self, question_id: str, answer: str) -> None:
-        """Take a person's answer. Raises UsageError where nothing, or something else, was asked."""
-        person = self._asking
-        if person is None or person.question.id != question_id:
-            raise AlreadyAnswered(
-                f"{self.profile.name} no longer waits for this answer", hint="look at `tunnels status`"
-            )
-        person.take(answer)
-        self._person = None
+    @property
+    def question(self) -> Question | None:
+        """What a person should answer."""
+        return self._questions.current if self.state is TunnelState.NEEDS_INPUT else None
+
+    def answer(self, question_id: str, answer: Answer) -> None:
+        """Take a person's answer. Raises UsageError where nothing, or something else, is asked."""
+        release = self._questions.answer(question_id, answer)
         self._feed(ev.Answered())
+        release()
+
+    def tell(self, subject: str, secret: str) -> None:
+        """A secret has proved good elsewhere; if this tunnel waits for it, it has been answered."""
+        question = self.question
+        if question is None or question.subject != subject or not question.lasting:
+            return
+        if question.stale:
+            self._questions.secrets.remember(subject, secret)
+            self._feed(ev.Start())
+        else:
+            self.answer(question.id, Answer(secret))
 
     def status(self) -> TunnelStatus:
         """The tunnel as it stands now."""
@@ -151,13 +167,9 @@ class Tunnel:
             reconnects=machine.reconnects,
             cipher=None if self._connection is None else self._connection.cipher,
             forwards=self._forwards.statuses(),
-            question=None if self._asking is None else self._asking.question,
+            question=self.question,
             offline=not machine.online,
         )
-
-    @property
-    def _asking(self) -> PersonNeeded | None:
-        return self._person if self.state is TunnelState.NEEDS_INPUT else None
 
     # --- the machine ------------------------------------------------------------------------------
 
@@ -200,6 +212,7 @@ class Tunnel:
             case do.ReleaseListeners(error):
                 self._release(error)
             case do.Connect():
+                self._questions.clear()
                 self._attempt = self._scope.spawn(self._connect(), name="connect")
             case do.OpenForwards():
                 self._opening = self._scope.spawn(self._open_forwards(), name="open forwards")
@@ -208,19 +221,16 @@ class Tunnel:
             case do.CloseAll():
                 self._scope.spawn(self._close_all(), name="close")
             case do.SetRetry(at):
-                self._timer.set(at, self._retry_due)
+                self._timer.set(at, lambda: self._feed(ev.RetryDue(clients=self._door.waiting > 0)))
             case do.SetSettle(at):
                 self._timer.set(at, lambda: self._feed(ev.Settled()))
             case do.CancelTimer():
                 self._timer.cancel()
             case do.Probe():
-                self._stop_probing()
-                self._probing = self._scope.spawn(self._probe(), name="probe")
+                assert self._connection is not None
+                self._probe.start(self._connection)
             case do.WatchClients():
                 self._idle.start()
-
-    def _retry_due(self) -> None:
-        self._feed(ev.RetryDue(clients=self._door.waiting > 0))
 
     # --- connecting -------------------------------------------------------------------------------
 
@@ -234,8 +244,11 @@ class Tunnel:
                 self._connection_lost(error)
 
         connection: Connection | None = None
+        dialogue = self._questions.dialogue(lambda: self._attempt is me, self._asked)
         try:
-            outcome = await attempt(self._connector, self.profile, on_lost, self._reach.found, self._log)
+            outcome = await attempt(
+                self._connector, self.profile, on_lost, self._reach.found, dialogue, self._log
+            )
         except asyncio.CancelledError:
             # We cancel an attempt only after letting go of it; this one was broken off from within.
             self._attempt_failed(me, HostUnreachable("the attempt was broken off"))
@@ -243,7 +256,7 @@ class Tunnel:
         if isinstance(outcome, PersonNeeded):
             if self._attempt is me:
                 self._attempt = None
-                self._person = outcome
+                self._questions.park(outcome)
                 self._feed(ev.InputNeeded(outcome.error))
             return
         if isinstance(outcome, TunnelsError):
@@ -256,11 +269,14 @@ class Tunnel:
         self._attempt = None
         self._connection = connection
         self._reach.connected(connection)
+        self._feed(ev.Connected())
         if lost:
-            self._feed(ev.Connected())
             self._connection_lost(lost[0])
-        else:
-            self._feed(ev.Connected())
+
+    def _asked(self, question: Question) -> None:
+        """The attempt waits for a person."""
+        error = NeedsPerson(question.headline, hint=f"tunnels auth {self.profile.name}")
+        self._feed(ev.InputNeeded(error, waits=True))
 
     def _attempt_failed(self, attempt: asyncio.Task[object] | None, error: TunnelsError) -> None:
         if self._attempt is not attempt:
@@ -286,7 +302,7 @@ class Tunnel:
         if self._opening is not None:
             self._opening.cancel()
             self._opening = None
-        self._stop_probing()
+        self._probe.stop()
         self._idle.stop()
         self._forwards.link_lost()
         attempt, self._attempt = self._attempt, None
@@ -322,29 +338,12 @@ class Tunnel:
         if not self._lifecycle.online:
             return
         self._log.offline(self.profile.host, self.state)
-        self._stop_probing()
+        self._probe.stop()
         if self._connection is not None:
             self._connection.expect_outage(True)
         self._feed(ev.Offline())
         if self._door.waiting:  # the machine may be wrong about its routes
             self._client_waits()
-
-    def _stop_probing(self) -> None:
-        if self._probing is not None:
-            self._probing.cancel()
-            self._probing = None
-
-    async def _probe(self) -> None:
-        """The network has changed, and the connection may have died with the old one."""
-        connection = self._connection
-        assert connection is not None
-        limit = probe_limit(connection.rtt_ms)
-        if await connection.probe(limit):
-            connection.expect_outage(False)
-        elif self._connection is connection:
-            self._probing = None
-            error = ConnectionLost(f"no answer within {limit:.1f} s after the network had changed")
-            self._connection_lost(error, network_changed=True)
 
     # --- forwards ---------------------------------------------------------------------------------
 
@@ -391,6 +390,8 @@ class Tunnel:
         except Exception as exc:  # noqa: BLE001 - whatever goes wrong here, the tunnel ends
             self._log.error("closing ended with a bug", exc_info=exc)
         finally:
+            self._questions.clear()
+            self._questions.secrets.wipe()
             # A scope is closed once; what the tunnel does after the next start gets a new one.
             await self._scope.aclose()
             self._feed(ev.Closed())

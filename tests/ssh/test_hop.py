@@ -1,0 +1,31 @@
+"""One server on the way; most of it is tested with a real sshd, in test_connection."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tunnels.core.profile import Profile
+from tunnels.core.question import Answer, NobodyThere, Question
+from tunnels.ssh import hop
+from tunnels.ssh.destination import Destination
+from tunnels.ssh.options import LOGIN_TIMEOUT
+
+BASTION = Destination("bastion", "bastion.example.com", 22, "me")
+CODE = Question("1", "challenge", "bastion", "Code:")
+
+
+class Slow(NobodyThere):
+    """A person who takes a while."""
+
+    async def ask(self, question: Question) -> Answer:
+        await asyncio.sleep(0)
+        return Answer("123456")
+
+
+async def test_the_time_that_a_person_takes_does_not_count() -> None:
+    attempt = hop.Hop(Profile("work-db", "bastion"), BASTION, Slow(), None)
+    async with asyncio.timeout(0.001) as attempt._limit:
+        assert await attempt.ask(CODE) == Answer("123456")
+        assert attempt._limit is not None
+        left = (attempt._limit.when() or 0) - asyncio.get_running_loop().time()
+    assert 0 < left <= LOGIN_TIMEOUT

@@ -1,0 +1,136 @@
+"""One server on the way: dial it, look at its key, log in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import asyncssh
+
+from tunnels.core.profile import Profile
+from tunnels.core.question import Answer, Dialogue, Question
+from tunnels.errors import HostUnreachable, LoginRefused, TunnelsError
+from tunnels.ssh import keys, prompts
+from tunnels.ssh.client import Client
+from tunnels.ssh.cpu import has_aes
+from tunnels.ssh.destination import Destination
+from tunnels.ssh.dial import dial
+from tunnels.ssh.faults import connect_error
+from tunnels.ssh.host_keys import HostKeyChecker
+from tunnels.ssh.login import Login
+from tunnels.ssh.options import LOGIN_TIMEOUT, connect_options, connect_timeout
+
+#: Seconds that a person may take for an answer where the server waits longer than that: sshd hangs up after
+#: LoginGraceTime, 120 s by default, and may be told never to.
+ANSWER_TIMEOUT = 600.0
+
+
+class Hop:
+    """The attempt to log in to one server, directly or through the one before it."""
+
+    def __init__(
+        self,
+        profile: Profile,
+        destination: Destination,
+        dialogue: Dialogue,
+        through: asyncssh.SSHClientConnection | None,
+    ) -> None:
+        self._destination = destination
+        self._through = through
+        self._dialogue = dialogue
+        self._checker = HostKeyChecker(destination, profile.host_key_policy)
+        self._login = Login(destination, self)
+        self._limit: asyncio.Timeout | None = None
+        self.client = Client(self._checker, self._login)
+
+    async def connect(self, on_found: Callable[[tuple[str, ...]], None]) -> asyncssh.SSHClientConnection:
+        """Connect and log in. Raises ConnectError, or PersonNeeded."""
+        offered = keys.Keys()
+        try:
+            offered = await keys.gather(self._destination)
+            conn = await self._connect(offered, on_found)
+        except asyncio.CancelledError:
+            raise
+        except Exception as exc:
+            raise self._error(exc, offered) from exc
+        finally:
+            offered.close()
+        self._login.succeeded()
+        return conn
+
+    async def _connect(
+        self, offered: keys.Keys, on_found: Callable[[tuple[str, ...]], None]
+    ) -> asyncssh.SSHClientConnection:
+        options: dict[str, Any] = connect_options(
+            self._destination, host_key_algorithms=self._checker.algorithms(), aes=has_aes()
+        )
+        sock = None
+        if self._through is None:
+            options["sock"] = sock = await dial(self._destination, on_found)
+        else:
+            options["tunnel"] = self._through
+        try:
+            # Behind another hop it is that one which makes the TCP connection, and that takes its time too.
+            dialling = connect_timeout(self._destination) if self._through is not None else 0.0
+            async with asyncio.timeout(dialling + LOGIN_TIMEOUT) as self._limit:
+                return await asyncssh.connect(
+                    known_hosts=self._checker.asyncssh_known_hosts(),
+                    **options,
+                    client_keys=offered.pairs or None,
+                    client_factory=lambda: self.client,
+                )
+        except BaseException as exc:
+            if sock is not None:
+                sock.close()
+            if isinstance(exc, TimeoutError) and self._limit is not None and self._limit.expired():
+                raise HostUnreachable(
+                    f"{self._destination} did not finish the login within {LOGIN_TIMEOUT:g} s",
+                    hint="the server may be overloaded; it is tried again",
+                ) from exc
+            raise
+
+    def _error(self, exc: Exception, offered: keys.Keys) -> TunnelsError:
+        """Say why nothing came of it."""
+        if self.client.verdict is not None:  # what asyncssh says then is only a consequence
+            return prompts.question_for(self.client.verdict, self._checker)
+        if isinstance(exc, asyncssh.HostKeyNotVerifiable):
+            return self._checker.certificate_refused(exc.reason)
+        error = connect_error(exc, str(self._destination))
+        if isinstance(error, LoginRefused):
+            return LoginRefused(
+                f"{error.message}: {offered.describe()}",
+                hint=error.hint
+                or f"`{_by_hand(self._destination)}` shows what works; `ssh-copy-id` puts a key on the server",
+            )
+        return error
+
+    # --- a Dialogue, in which the time that a person takes does not count ---------------------------
+
+    async def ask(self, question: Question) -> Answer:
+        """Ask; meanwhile the login may take longer."""
+        now = asyncio.get_running_loop().time
+        if self._limit is not None:
+            self._limit.reschedule(now() + ANSWER_TIMEOUT)
+        answer = await self._dialogue.ask(question)
+        if self._limit is not None:
+            self._limit.reschedule(now() + LOGIN_TIMEOUT)
+        return answer
+
+    def recall(self, subject: str) -> str | None:
+        """See `Dialogue.recall`."""
+        return self._dialogue.recall(subject)
+
+    def remember(self, subject: str, secret: str) -> None:
+        """See `Dialogue.remember`."""
+        self._dialogue.remember(subject, secret)
+
+    def forget(self, subject: str) -> None:
+        """See `Dialogue.forget`."""
+        self._dialogue.forget(subject)
+
+
+def _by_hand(destination: Destination) -> str:
+    """The ssh command that goes to the same place."""
+    port = f"-p {destination.port} " if destination.port != 22 else ""
+    return f"ssh {port}{destination.user}@{destination.alias}"
