@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import itertools
 import subprocess
 import sys
 import tomllib
@@ -35,6 +36,7 @@ ROOMS: dict[str, tuple[set[str], str]] = {
     "profiles": ({"core", "errors"}, "text becomes values; the command line needs it without the engine"),
     "process": (set(), "runs a command, and no more"),
     "password_command": ({"errors", "process"}, "runs a command for what it prints, and no more"),
+    "system_keyring": ({"errors"}, "talks to the system, and to nobody of ours"),
     "history_file": ({"core"}, "what the daemon writes and `why` reads"),
     "desired_state": ({"paths"}, "what the daemon writes and spawn reads"),
     "control_socket": ({"errors", "paths"}, "both sides of the socket use it"),
@@ -50,7 +52,7 @@ ROOMS: dict[str, tuple[set[str], str]] = {
     ),
     "forwarding": ({"core", "errors", "password_command", "tasks"}, "moves bytes, knows nothing of SSH"),
     "ssh": (
-        {"core", "errors", "forwarding.channel", "tasks"},
+        {"core", "errors", "forwarding.channel", "password_command", "system_keyring", "tasks"},
         "makes connections; of what moves on them it knows the shape of a channel",
     ),
     "supervisor": (
@@ -60,7 +62,7 @@ ROOMS: dict[str, tuple[set[str], str]] = {
     "daemon": (
         {
             *("control_socket", "core", "desired_state", "errors", "forwarding", "paths", "profiles"),
-            *("ssh", "supervisor", "tasks", "version"),
+            *("ssh", "supervisor", "system_keyring", "tasks", "version"),
         },
         "the only place that wires things together; never the command line",
     ),
@@ -90,6 +92,7 @@ LIBRARIES: dict[str, tuple[set[str], str]] = {
     "rich": ({"cli"}, "only the command line is looked at"),
     "platformdirs": ({"paths"}, "one place knows where files are"),
     "psutil": ({"forwarding.ports"}, "names the holder of a port, and nothing else"),
+    "keyring": ({"system_keyring"}, "an extra: whoever has not got it misses one file of ours"),
     "uvloop": ({"daemon.app"}, "one place chooses the event loop"),
 }
 
@@ -254,7 +257,8 @@ def test_every_library_has_a_row_and_is_required_by_the_package() -> None:
     used = {room_of(each.module) for each in ALL_IMPORTS if not each.is_ours}
     used -= sys.stdlib_module_names
     assert used - set(LIBRARIES) == set(), "not in the table"
-    required = tomllib.loads(PYPROJECT.read_text("utf-8"))["project"]["dependencies"]
+    project = tomllib.loads(PYPROJECT.read_text("utf-8"))["project"]
+    required = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
     names = {
         requirement.partition(";")[0].split("[")[0].strip(" <>=,.0123456789") for requirement in required
     }

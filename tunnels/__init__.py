@@ -9,8 +9,8 @@ The map of the house; arrows point one way (``tests/test_architecture.py`` holds
     control protocol. No asyncio, sockets, files, clocks or randomness.
 ``profiles``, ``paths``
     The profile file becomes frozen profiles; where files live.
-``process``, ``password_command``
-    Run a command that a profile names, bounded.
+``process``, ``password_command``, ``system_keyring``
+    Run a command that a profile names; ask the keyring; both bounded.
 ``history_file``
     What happened to the tunnels, as the daemon writes it and ``why`` reads it.
 ``ssh``

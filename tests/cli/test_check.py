@@ -209,7 +209,7 @@ def test_a_long_command_is_one_line_on_a_terminal_too() -> None:
     ("text", "said"),
     [
         ('on_demand = true\nidle_timeout = "10m"\nlocal = ["5432:db:5432"]', []),
-        ('password_command = "pass show x"\nlocal = ["5432:db:5432"]', ["password_command"]),
+        ('password_command = "pass show x"\nlocal = ["5432:db:5432"]', []),
         ('proxy_command = "nc %h %p"\nlocal = ["5432:db:5432"]', ["proxy_command"]),
         ('proxy_command = "none"\nlocal = ["5432:db:5432"]', []),
         ('local = ["/tmp/pg.sock:db:5432", "8080:/run/app.sock", "/tmp/a.sock:/run/b.sock"]', []),
@@ -287,8 +287,8 @@ def test_the_commands_of_a_profile_are_shown_as_they_are_run() -> None:
 
 @pytest.mark.usefixtures("resolved")
 def test_what_is_not_supported_yet_is_said() -> None:
-    profile_file('[profiles.it]\nhost = "h"\npassword_command = "pass x"\nremote = ["1080"]\n')
-    assert "not supported yet: password_command" in check().out
+    profile_file('[profiles.it]\nhost = "h"\nproxy_command = "nc %h %p"\nremote = ["1080"]\n')
+    assert "not supported yet: proxy_command" in check().out
 
 
 @pytest.mark.usefixtures("resolved")
@@ -306,7 +306,7 @@ def test_a_profile_that_does_not_resolve_is_2_and_the_others_are_shown() -> None
 def test_as_json_it_is_one_document_with_everything() -> None:
     path = profile_file(
         FILE.replace("8080", "5432")
-        + '[profiles.bad]\nhost = "broken"\npassword_command = "pass x"\nremote = ["1080"]\n'
+        + '[profiles.bad]\nhost = "broken"\nproxy_command = "nc %h %p"\nremote = ["1080"]\n'
     )
     result = check("--json")
     assert (result.code, result.err) == (2, "")

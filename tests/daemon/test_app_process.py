@@ -156,9 +156,10 @@ def test_the_engine_may_open_as_many_files_as_it_is_let(
 
     asked = []
     monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, hard))
-    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: asked.append(limits))
+    monkeypatch.setattr(resource, "setrlimit", lambda which, limits: asked.append((which, limits)))
     app.run_loop(nothing())
-    assert asked == [(wanted, hard)]
+    assert asked[0] == (resource.RLIMIT_NOFILE, (wanted, hard))
+    assert asked[1:] == [(resource.RLIMIT_CORE, (0, 0))]  # what a crash leaves behind may have secrets in it
 
 
 def test_an_engine_that_is_let_no_more_files_runs_with_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Self, cast
 import pytest
 
 from tests.daemon.served import FILE, NOW, PaperSupervisor, profile_file, tunnel
-from tunnels import __version__
+from tunnels import __version__, system_keyring
 from tunnels.core.protocol import Answer, Command, Down, Reload, Restart, Shutdown, Status, Up, Watch
 from tunnels.core.status import Json, Snapshot
 from tunnels.daemon.config import Config
@@ -237,6 +237,17 @@ async def test_who_watches_can_neither_keep_the_daemon_busy_nor_be_forgotten(
     await anext(snapshots)
     await snapshots.aclose()  # type: ignore[attr-defined]  # it is a generator
     assert waits == [waited]
+
+
+async def test_an_answer_that_cannot_be_saved_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def check() -> None:
+        raise UsageError("no keyring")
+
+    monkeypatch.setattr(system_keyring, "check", check)
+    bench = Bench()
+    with pytest.raises(UsageError, match="no keyring"):
+        await bench.do(Answer("work-db", "7", "s3cret", save=True))
+    assert bench.calls == []
 
 
 async def test_an_answer_is_passed_on() -> None:

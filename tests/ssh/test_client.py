@@ -9,7 +9,7 @@ import asyncssh
 import pytest
 
 from tunnels.core.question import NobodyThere
-from tunnels.errors import HostKeyRejected
+from tunnels.errors import HostKeyRejected, LoginRefused
 from tunnels.ssh.client import Client
 from tunnels.ssh.destination import Destination
 from tunnels.ssh.host_keys import HostKeyChecker
@@ -88,3 +88,28 @@ def test_the_end_is_told_to_whoever_listens_and_kept_for_whoever_comes_later() -
     asked.connection_lost(second)
     assert asked.lost == [first, second]
     assert heard == [second]
+
+
+async def test_a_secret_that_is_no_text_is_sent_as_it_is() -> None:
+    class Known(NobodyThere):
+        def recall(self, subject: str) -> str | None:
+            return "p\udcff\ud800" if "bad" in subject else "p\udcff"
+
+    for host, sent in {"good": b"p\xff", "bad": b"p??"}.items():
+        asked = Client(cast("HostKeyChecker", None), Login(Destination(host, host, 22, "me"), Known()))
+        assert await asked.password_auth_requested() == sent
+        assert asked.kbdint_auth_requested() == ""
+        assert await asked.kbdint_challenge_received("", "", "", []) == []
+
+
+async def test_nobody_is_asked_for_ever() -> None:
+    asked = Client(
+        cast("HostKeyChecker", None), Login(Destination("a", "a", 22, "me", batch_mode=True), NobodyThere())
+    )
+    assert await asked.password_auth_requested() is None
+    assert await asked.kbdint_challenge_received("", "", "", [("Code:", False)]) is None
+
+
+def test_a_password_that_must_be_changed_ends_the_login_and_says_what_to_do() -> None:
+    with pytest.raises(LoginRefused, match="new password"):
+        client(None).password_change_requested("Change it", "")

@@ -51,12 +51,19 @@ def test_passwords_and_challenges_are_answered_unless_ssh_config_says_no(allowed
     assert (found["password_auth"], found["kbdint_auth"]) == (allowed, not allowed)
 
 
+def test_methods_are_tried_in_the_order_of_preferred_authentications() -> None:
+    assert "preferred_auth" not in options()
+    order = ("password", "publickey")
+    assert options(replace(WORK, preferred_authentications=order))["preferred_auth"] == [*order]
+
+
 async def test_every_option_is_one_that_asyncssh_has(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     full = replace(
         WORK,
         compression=True,
         ciphers=("aes256-ctr",),
         kex_algorithms=("curve25519-sha256",),
+        preferred_authentications=("password",),
         macs=("hmac-sha2-256",),
         rekey_bytes=1 << 20,
         rekey_seconds=60.0,

@@ -19,6 +19,8 @@ hostname db.internal
 port 2222
 addressfamily inet6
 compression yes
+batchmode yes
+numberofpasswordprompts 1
 hashknownhosts yes
 identitiesonly yes
 kbdinteractiveauthentication no
@@ -78,6 +80,8 @@ def test_everything_that_ssh_says_is_understood() -> None:
         server_alive_interval=60,
         server_alive_count_max=0,
         connect_timeout=90,
+        number_of_password_prompts=1,
+        batch_mode=True,
         address_family="inet6",
         bind_address="127.0.0.1",
         bind_interface="eth0",

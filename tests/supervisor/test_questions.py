@@ -110,3 +110,12 @@ async def test_a_secret_that_has_proved_good_is_told_and_remembered_until_it_is_
     assert asked_by(questions).recall("password me@bastion") == "s3cret"
     dialogue.forget("password me@bastion")
     assert dialogue.recall("password me@bastion") is None
+
+
+async def test_what_is_good_only_once_is_not_taken_for_saving() -> None:
+    questions = Questions("work-db")
+    attempt = await asking(questions, CODE)
+    with pytest.raises(UsageError, match="is not saved"):
+        questions.answer("2", Answer("123456", save=True))
+    questions.answer("2", Answer("123456"))()
+    assert await attempt == Answer("123456")

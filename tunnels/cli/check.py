@@ -119,8 +119,6 @@ def _hooks(profile: Profile) -> dict[str, tuple[str, ...]]:
 def unsupported(profile: Profile) -> list[str]:
     """What the file may say and this version does not do; never silently ignored."""
     missing = []
-    if profile.password_command is not None:
-        missing.append("password_command: log in with a key")
     if profile.proxy_command not in {None, "none"}:
         missing.append("proxy_command: use jump")
     return missing

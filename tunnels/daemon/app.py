@@ -49,9 +49,16 @@ def _raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
 
 
+def _no_core_files() -> None:
+    """Leave nothing behind of our memory if we crash: there are secrets in it."""
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
 def run_loop(main: Coroutine[Any, Any, int]) -> int:
     """Run the engine, on uvloop where there is one."""
     _raise_file_limit()
+    _no_core_files()
     try:
         import uvloop  # noqa: PLC0415 - not on every system
     except ImportError:

@@ -8,7 +8,7 @@ import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-from tunnels import __version__, profiles
+from tunnels import __version__, profiles, system_keyring
 from tunnels.core import protocol
 from tunnels.core.protocol import Command
 from tunnels.core.question import Answer
@@ -68,6 +68,8 @@ class Handlers:
             case protocol.Status():
                 return self.snapshot().to_json()
             case protocol.Answer(name, question_id, answer, save):
+                if save:  # the answer would be gone before it turned out that it cannot be
+                    await system_keyring.check()
                 self._supervisor.answer(name, question_id, Answer(answer, save))
                 return {}
             case protocol.Shutdown():

@@ -1,13 +1,15 @@
-"""What asyncssh calls back about one connection: its host key, and its end."""
+"""What asyncssh calls back about one connection: its host key, the login, and its end."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import asyncssh
 
 from tunnels.errors import TunnelsError
+from tunnels.ssh import login_replies
 from tunnels.ssh.host_keys import HostKeyChecker
 from tunnels.ssh.login import Login
 
@@ -15,7 +17,7 @@ _log = logging.getLogger("tunnels")
 
 
 class Client(asyncssh.SSHClient):
-    """Nothing in here raises: that would end the connection."""
+    """What raises in here ends the connection: nothing does, unless that is what it is for."""
 
     def __init__(self, checker: HostKeyChecker, login: Login) -> None:
         self.checker = checker
@@ -47,22 +49,40 @@ class Client(asyncssh.SSHClient):
             return False
         return True
 
-    async def password_auth_requested(self) -> str | None:
-        """The server takes passwords; asked again after one that it did not take."""
-        return await self.login.password()
+    def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
+        """There is a connection; nothing is said on it yet."""
+        login_replies.listen(conn, self.login.heard)
 
-    def kbdint_auth_requested(self) -> str:
+    async def password_auth_requested(self) -> Any:
+        """The server takes passwords; asked again after one that it did not take."""
+        password = await self.login.password()
+        return None if password is None else _as_sent(password)
+
+    def password_change_requested(self, prompt: str, lang: str) -> tuple[str, str]:
+        """The password was good, but is too old."""
+        raise self.login.must_change()
+
+    def kbdint_auth_requested(self) -> str | None:
         """The server takes keyboard-interactive; no submethod is preferred."""
-        return ""
+        return "" if self.login.challenged() else None
 
     async def kbdint_challenge_received(
         self, name: str, instructions: str, lang: str, prompts: Sequence[tuple[str, bool]]
-    ) -> list[str]:
+    ) -> Any:
         """The server asks something."""
-        return await self.login.challenge(f"{name}\n{instructions}".strip(), prompts)
+        answers = await self.login.challenge(name, instructions, prompts)
+        return None if answers is None else [_as_sent(answer) for answer in answers]
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection has ended, for whatever reason."""
         self.lost.append(exc)
         if self.on_lost is not None:
             self.on_lost(exc)
+
+
+def _as_sent(secret: str) -> bytes:
+    """A secret as it goes to the server: also one that is no text, which asyncssh would not take as such."""
+    try:
+        return secret.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return secret.encode("utf-8", "replace")

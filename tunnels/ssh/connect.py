@@ -38,11 +38,19 @@ async def connect(
         route = await resolve(profile)
     except OSError as exc:  # no file descriptor, no room in the temporary folder: not for ever
         raise HostUnreachable(f"ssh could not be asked about {profile.host}: {exc.strerror or exc}") from exc
-    _refuse_unsupported(profile, route)
+    _refuse_unsupported(route)
     hops: list[asyncssh.SSHClientConnection] = []
     try:
         for destination in (*route.hops, route.target):
-            hop = Hop(profile, destination, dialogue or NobodyThere(), hops[-1] if hops else None)
+            hop = Hop(
+                profile,
+                destination,
+                dialogue or NobodyThere(),
+                hops[-1] if hops else None,
+                before=route.hops[: len(hops)],
+                # It prints the password of one server, and no other is to be told it.
+                password_command=profile.password_command if destination is route.target else None,
+            )
             hops.append(await hop.connect(on_found))
         *before, conn = hops
         return SshConnection(conn, before, hop.client, on_lost, remote_unlink=profile.remote_unlink)
@@ -52,7 +60,7 @@ async def connect(
         raise
 
 
-def _refuse_unsupported(profile: Profile, route: Route) -> None:
+def _refuse_unsupported(route: Route) -> None:
     """Say what this version cannot do, instead of doing something else."""
     for destination in (*route.hops, route.target):
         if destination.proxy_command is not None:
@@ -60,8 +68,3 @@ def _refuse_unsupported(profile: Profile, route: Route) -> None:
                 f"{destination.alias} is reached through a ProxyCommand, which is not supported yet",
                 hint='a jump host can be used instead: jump = "bastion"',
             )
-    if profile.password_command is not None:
-        raise BadSetting(
-            "password_command is not supported yet",
-            hint="log in with a key: `ssh-copy-id` puts one on the server",
-        )

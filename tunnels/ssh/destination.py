@@ -17,6 +17,7 @@ StrictHostKeyChecking = Literal["yes", "no", "ask", "accept-new"]
 
 DEFAULT_PORT = 22
 DEFAULT_KEEPALIVE_COUNT = 3  # ssh_config(5), ServerAliveCountMax
+DEFAULT_PASSWORD_PROMPTS = 3  # ssh_config(5), NumberOfPasswordPrompts
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,8 @@ class Destination:
     pubkey_authentication: bool = True
     password_authentication: bool = True
     kbd_interactive_authentication: bool = True
+    number_of_password_prompts: int = DEFAULT_PASSWORD_PROMPTS  #: for each method
+    batch_mode: bool = False  #: nobody is to be asked anything
 
     def __str__(self) -> str:
         return str(HostSpec(self.hostname, self.user, None if self.port == DEFAULT_PORT else self.port))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import asyncssh
@@ -35,12 +36,17 @@ class Hop:
         destination: Destination,
         dialogue: Dialogue,
         through: asyncssh.SSHClientConnection | None,
+        *,
+        before: Sequence[Destination] = (),
+        password_command: str | None = None,
     ) -> None:
         self._destination = destination
         self._through = through
         self._dialogue = dialogue
         self._checker = HostKeyChecker(destination, profile.host_key_policy)
-        self._login = Login(destination, self)
+        self._login = Login(
+            destination, self, before=before, password_command=password_command, slowly=self._slowly
+        )
         self._limit: asyncio.Timeout | None = None
         self.client = Client(self._checker, self._login)
 
@@ -56,7 +62,11 @@ class Hop:
             raise self._error(exc, offered) from exc
         finally:
             offered.close()
-        self._login.succeeded()
+        try:
+            await self._login.succeeded()  # which may have to wait for the keyring
+        except BaseException:
+            conn.abort()
+            raise
         return conn
 
     async def _connect(
@@ -97,25 +107,41 @@ class Hop:
         if isinstance(exc, asyncssh.HostKeyNotVerifiable):
             return self._checker.certificate_refused(exc.reason)
         error = connect_error(exc, str(self._destination))
-        if isinstance(error, LoginRefused):
-            return LoginRefused(
-                f"{error.message}: {offered.describe()}",
-                hint=error.hint
-                or f"`{_by_hand(self._destination)}` shows what works; `ssh-copy-id` puts a key on the server",
-            )
-        return error
+        if (
+            self._login.refused
+            and isinstance(exc, asyncssh.ProtocolError)
+            and isinstance(error, LoginRefused)
+        ):
+            error = LoginRefused(f"{self._destination} ended the login after too many tries")
+        elif self._login.refused and isinstance(error, HostUnreachable):  # as some do after a wrong password
+            error = LoginRefused(f"{self._destination} ended the login")
+        return self._refused(error, offered) if isinstance(error, LoginRefused) else error
+
+    def _refused(self, error: LoginRefused, offered: keys.Keys) -> LoginRefused:
+        """Say what was tried, in its order, and what the server takes."""
+        clauses = [offered.describe(), self._login.describe()]
+        return LoginRefused(
+            f"{error.message}: {'; '.join(filter(None, clauses))}",
+            hint=error.hint
+            or f"`{_by_hand(self._destination)}` shows what works; `ssh-copy-id` puts a key on the server",
+        )
 
     # --- a Dialogue, in which the time that a person takes does not count ---------------------------
 
     async def ask(self, question: Question) -> Answer:
         """Ask; meanwhile the login may take longer."""
+        with self._slowly():
+            return await self._dialogue.ask(question)
+
+    @contextmanager
+    def _slowly(self) -> Iterator[None]:
+        """Let the login take longer, for as long as this lasts."""
         now = asyncio.get_running_loop().time
         if self._limit is not None:
             self._limit.reschedule(now() + ANSWER_TIMEOUT)
-        answer = await self._dialogue.ask(question)
+        yield  # an exception ends the login anyway
         if self._limit is not None:
             self._limit.reschedule(now() + LOGIN_TIMEOUT)
-        return answer
 
     def recall(self, subject: str) -> str | None:
         """See `Dialogue.recall`."""

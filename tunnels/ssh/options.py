@@ -72,6 +72,8 @@ def connect_options(
         "compression_algs": ["zlib@openssh.com", "none"] if destination.compression else ["none"],
         "encryption_algs": list(destination.ciphers or (CIPHERS_WITH_AES if aes else CIPHERS_WITHOUT_AES)),
     }
+    if destination.preferred_authentications:  # without it: asyncssh's order, which is also ssh's
+        options["preferred_auth"] = list(destination.preferred_authentications)
     if destination.kex_algorithms:
         options["kex_algs"] = list(destination.kex_algorithms)
     if destination.macs:

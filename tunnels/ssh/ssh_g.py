@@ -13,6 +13,7 @@ from tunnels.core.profile import HostSpec
 from tunnels.errors import BadSetting
 from tunnels.ssh.destination import (
     DEFAULT_KEEPALIVE_COUNT,
+    DEFAULT_PASSWORD_PROMPTS,
     DEFAULT_PORT,
     AddressFamily,
     Destination,
@@ -122,6 +123,8 @@ def destination_from(
         pubkey_authentication=read.flag("pubkeyauthentication", default=True),
         password_authentication=read.flag("passwordauthentication", default=True),
         kbd_interactive_authentication=read.flag("kbdinteractiveauthentication", default=True),
+        number_of_password_prompts=read.number("numberofpasswordprompts", DEFAULT_PASSWORD_PROMPTS),
+        batch_mode=read.flag("batchmode"),
     )
 
 

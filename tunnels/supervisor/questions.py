@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from tunnels.core.question import Answer, PersonNeeded, Question
 from tunnels.core.secrets import Secrets
-from tunnels.errors import AlreadyAnswered, QuestionExpired
+from tunnels.errors import AlreadyAnswered, QuestionExpired, UsageError
 
 #: Told of a question that an attempt waits with.
 OnAsked = Callable[[Question], None]
@@ -69,6 +69,10 @@ class Questions:
             raise QuestionExpired(
                 f"{self._name}: the server has stopped waiting for the answer",
                 hint=f"`tunnels auth {self._name}` has it asked again",
+            )
+        if answer.save and not question.lasting:
+            raise UsageError(
+                "this answer is not good the next time, and is not saved", hint="answer without --save"
             )
         parked, waiting = self._parked, self._answer
         if parked is not None:
