@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.bed import netns
+from tests.e2e.bed import accounts, netns
+from tests.e2e.bed.accounts import Account, AccountSshd
 from tests.e2e.bed.faults import Laptop
 from tests.e2e.bed.product import Tunnels
 from tests.e2e.bed.site import ComposeSite, LoopbackSite, Site
@@ -37,12 +38,17 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "namespaces: runs in a network of its own; Linux, root, ip and nft")
 
+    config.addinivalue_line("markers", "accounts: makes an account on this machine; Linux, root and PAM")
+
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     ours = [item for item in items if here in item.path.parents]
     without_sshd = not COMPOSE and find_sshd() is None
     no_namespaces = _why_no_namespaces(ours)
+    no_accounts = (
+        accounts.why_not() if any("_account" in getattr(it, "fixturenames", ()) for it in ours) else None
+    )
     for item in ours:
         if "laptop_of" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.loopback_site)
@@ -50,6 +56,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.openssh)
             if reason := no_namespaces or ("no sshd: install openssh-server" if without_sshd else None):
                 item.add_marker(pytest.mark.skip(reason=reason))
+        if "_account" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.loopback_site)
+            item.add_marker(pytest.mark.accounts)
+            item.add_marker(pytest.mark.openssh)
+            if no_accounts is not None:
+                item.add_marker(pytest.mark.skip(reason=no_accounts))
         if not {"_site", "start_sshd"} & set(getattr(item, "fixturenames", ())):
             continue
         item.add_marker(pytest.mark.openssh)
@@ -113,6 +125,35 @@ def start_sshd(tmp_path: Path) -> Iterator[Callable[..., Sshd]]:
     for sshd in running:
         sshd.stop()
         _servers.discard(sshd)
+
+
+@pytest.fixture(scope="session")
+def _account() -> Iterator[Account]:
+    with accounts.account() as account:
+        yield account
+
+
+@pytest.fixture
+def account(_account: Account) -> Account:
+    """An account with a password and one-time codes; both are new."""
+    _account.authorized_keys.write_text("")
+    _account.new_password()
+    return _account
+
+
+@pytest.fixture
+def start_account_sshd(account: Account, tmp_path: Path) -> Iterator[Callable[..., AccountSshd]]:
+    """Start an sshd that this account logs in to, with a PAM stack or none, and lines for its configuration."""
+    with contextlib.ExitStack() as running:
+
+        def start(*config: str, stack: str | None = None) -> AccountSshd:
+            folder = tmp_path / f"account{len(list(tmp_path.iterdir()))}"
+            sshd = running.enter_context(AccountSshd(folder, account, stack=stack, config=config))
+            _servers.add(sshd)
+            running.callback(_servers.discard, sshd)
+            return sshd
+
+        yield start
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Make sure that there is an OpenSSH server to test against, and curl, which one test uses as a client.
-# On Linux root also gets what networks of their own take, ip and nft, and what checks the unit of the service.
+# On Linux root also gets what networks of their own take, ip and nft, what checks the unit of the service, and
+# what makes one-time codes for an account of the tests' own.
 # As root on a Debian-like system they are installed; elsewhere it is said how to get them.
 set -eu
 PATH="$PATH:/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin"
@@ -13,6 +14,11 @@ if [ "$(id -u)" = 0 ] && [ "$(uname -s)" = Linux ]; then
     command -v ip >/dev/null 2>&1 || missing="$missing iproute2"
     command -v nft >/dev/null 2>&1 || missing="$missing nftables"
     command -v systemd-analyze >/dev/null 2>&1 || missing="$missing systemd"
+    command -v openssl >/dev/null 2>&1 || missing="$missing openssl"
+    # A PAM module has no command; Debian, Fedora and Alpine keep it in these places.
+    ls /lib/*/security/pam_google_authenticator.so /lib*/security/pam_google_authenticator.so \
+        /usr/lib*/security/pam_google_authenticator.so 2>/dev/null | grep -q . ||
+        missing="$missing libpam-google-authenticator"
 fi
 [ -z "$missing" ] && exit 0
 

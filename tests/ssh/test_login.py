@@ -138,6 +138,14 @@ async def test_a_method_that_has_nothing_to_ask_with_is_not_tried_again() -> Non
     assert "refused" not in login.describe()
 
 
+async def test_what_the_server_takes_is_said_also_where_it_takes_nothing_any_more() -> None:
+    login = Login(BASTION, Person("wrong"))
+    refused(login, "none")
+    await login.password()
+    login.heard(PASSWORD, (), partial=False)
+    assert login.describe() == "password refused; the server takes password,keyboard-interactive"
+
+
 async def test_with_batch_mode_nobody_is_asked_and_that_is_said() -> None:
     person = Person("s3cret")
     login = Login(replace(BASTION, batch_mode=True), person)

@@ -132,7 +132,7 @@ class Login:
 
         ``methods`` are those that it takes from now on.
         """
-        self._methods = methods
+        self._methods = methods or self._methods  # sshd lists none any more after PAM's own limit of tries
         this, self._round = self._round, None
         if partial:
             self._events.append(f"{method} accepted, and more wanted")

@@ -11,6 +11,10 @@
     An honest client for SOCKS 4, 4a and 5.
 ``sshd``
     A real OpenSSH server on loopback that can be killed, frozen and brought back.
+``accounts``
+    An account with a password and one-time codes, and servers that ask for them; made by root.
+``leaks``
+    Every secret that a test has used, and the search for it where none may be.
 ``site``
     Where the tunnels lead to: an SSH server and the services behind it, on loopback or in containers.
 ``netns``, ``faults``

@@ -23,6 +23,7 @@ from typing import Any, Self
 
 import psutil
 
+from tests.e2e.bed import leaks
 from tests.e2e.bed.terminal import Terminal
 from tests.e2e.bed.wait import eventually
 
@@ -165,6 +166,7 @@ class Tunnels:
         self.profiles = self.home / "profiles.toml"
         self.runtime = self.home / "run"
         self.state = self.home / "state"
+        self.may_have_secrets: list[Path] = []  #: files that a test has put secrets into
         (self.home / ".ssh").mkdir(mode=0o700)
         self.env = {
             "PATH": os.environ.get("PATH", os.defpath),
@@ -339,8 +341,8 @@ class Tunnels:
     # --- the end --------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Stop the daemon; whatever is left after that is ended, and is a failure."""
-        complaints = []
+        """Stop the daemon; whatever is left after that is ended, and is a failure, and so is a leaked secret."""
+        complaints = leaks.in_processes(self.processes())
         if self.processes():
             try:
                 stopped = self.run("daemon", "stop", timeout=20)
@@ -356,6 +358,7 @@ class Tunnels:
             with contextlib.suppress(psutil.Error):
                 process.kill()
         _wait_gone(left)
+        complaints += leaks.in_files(self.home, but=self.may_have_secrets)
         if complaints:
             complaints.append(self.log)
         shutil.rmtree(self.home, ignore_errors=True)
