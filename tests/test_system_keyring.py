@@ -68,6 +68,22 @@ async def test_what_is_saved_is_there_again_and_can_be_removed(fake: Fake) -> No
     await system_keyring.remove(SUBJECT)  # nothing there: nothing happens
 
 
+async def test_what_a_server_has_refused_is_not_given_out_again_until_it_changes_or_proves_good(
+    fake: Fake,
+) -> None:
+    await system_keyring.save(SUBJECT, SECRET)
+    system_keyring.refuse(SUBJECT, SECRET)
+    assert await system_keyring.recall(SUBJECT) is None
+    assert fake.kept == {("tunnels", SUBJECT): SECRET}  # the server may be wrong
+    await system_keyring.save(SUBJECT, "another")
+    assert await system_keyring.recall(SUBJECT) == "another"
+    await system_keyring.save(SUBJECT, SECRET)
+    assert await system_keyring.recall(SUBJECT) is None
+    system_keyring.trust(SUBJECT)
+    assert await system_keyring.recall(SUBJECT) == SECRET
+    assert SECRET not in repr(vars(system_keyring)["_refused"])
+
+
 async def test_without_the_package_there_is_no_keyring_and_only_saving_says_so(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -3,13 +3,18 @@
 Without the package there is no keyring, and nothing is said about that until somebody wants to save something.
 Everything happens in threads that nobody waits for at the end: a keyring that is locked may ask its owner, and
 one whose D-Bus service hangs never answers.
+
+A secret that a server has refused stays where it is, because the server may be wrong; but this process does not
+take it out again. Servers count wrong passwords, and lock the account.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import importlib.util
 import logging
+import os
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -31,6 +36,9 @@ MAX_CALLS = 8
 
 _calls = threading.BoundedSemaphore(MAX_CALLS)
 
+_refused: dict[str, bytes] = {}  # subject -> digest of what was refused; the last one is enough
+_salt = os.urandom(16)
+
 
 class _Unavailable(Exception):
     """The keyring could not be used; says why, and nothing of what is in it."""
@@ -42,7 +50,7 @@ def installed() -> bool:
 
 
 async def recall(subject: str) -> str | None:
-    """The secret about a subject; None where there is none, or no keyring that answers."""
+    """The secret about a subject; None where there is none that was not refused, or no keyring that answers."""
 
     def get(keyring: Any) -> str | None:
         found = keyring.get_password(SERVICE, subject)
@@ -51,11 +59,22 @@ async def recall(subject: str) -> str | None:
     if not installed():
         return None
     try:
-        return await _call(get)
+        found = await _call(get)
     except _Unavailable as exc:
         if exc.args != ("NoKeyringError",):  # the package's word for a machine that has none
             _log.info("the keyring was not asked about the %s: %s", subject, exc)
         return None
+    return None if found is None or _refused.get(subject) == _digest(found) else found
+
+
+def refuse(subject: str, secret: str) -> None:
+    """A server has not taken it: do not give it out again."""
+    _refused[subject] = _digest(secret)
+
+
+def trust(subject: str) -> None:
+    """Whatever was refused before: there is a secret about this now that a server has taken."""
+    _refused.pop(subject, None)
 
 
 async def save(subject: str, secret: str) -> bool:
@@ -137,3 +156,7 @@ async def _call(function: Callable[[Any], _T]) -> _T:
             return await future
     except TimeoutError:
         raise _Unavailable(f"it did not answer within {TIMEOUT:g} s") from None
+
+
+def _digest(secret: str) -> bytes:
+    return hashlib.blake2b(secret.encode("utf-8", "surrogatepass"), key=_salt).digest()

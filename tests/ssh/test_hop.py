@@ -29,3 +29,11 @@ async def test_the_time_that_a_person_takes_does_not_count() -> None:
         assert attempt._limit is not None
         left = (attempt._limit.when() or 0) - asyncio.get_running_loop().time()
     assert 0 < left <= LOGIN_TIMEOUT
+
+
+async def test_neither_does_the_time_of_a_command_that_prints_the_password() -> None:
+    attempt = hop.Hop(
+        Profile("work-db", "bastion"), BASTION, NobodyThere(), None, password_command="sleep 0.2; echo s3cret"
+    )
+    async with asyncio.timeout(0.05) as attempt._limit:
+        assert await attempt._login.password() == "s3cret"

@@ -177,7 +177,8 @@ async def test_what_the_server_says_without_asking_stands_above_its_next_questio
     assert await login.challenge("Example Corp", "Your password expires\x1b[2J in 3 days", []) == []
     assert await login.challenge("", "Look at your phone", [("Code:\r\n", True)]) == ["1"]
     question = person.asked[0]
-    assert question.text.splitlines()[1:] == [
+    assert question.text.splitlines() == [
+        "me@bastion.example.com asks: Code",
         "Example Corp",
         "Your password expires [2J in 3 days",
         "Look at your phone",

@@ -37,6 +37,15 @@ def keyring(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     return kept
 
 
+@pytest.fixture(autouse=True)
+def refusals(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """What the keyring is told not to give out again."""
+    told: dict[str, str] = {}
+    monkeypatch.setattr(system_keyring, "refuse", told.__setitem__)
+    monkeypatch.setattr(system_keyring, "trust", lambda subject: told.pop(subject, None))
+    return told
+
+
 class Saving(Person):
     """A person who wants everything saved."""
 
@@ -144,16 +153,17 @@ async def test_an_answer_is_saved_once_the_login_has_succeeded(keyring: dict[str
 
 
 async def test_what_the_keyring_had_wrong_is_removed_when_the_right_one_is_known(
-    keyring: dict[str, str],
+    keyring: dict[str, str], refusals: dict[str, str]
 ) -> None:
     keyring[SUBJECT] = "outdated"
     login = Login(BASTION, Person("right"))
     assert await login.password() == "outdated"
     refused(login)
     assert keyring == {SUBJECT: "outdated"}  # the server may be wrong
+    assert refusals == {SUBJECT: "outdated"}
     assert await login.password() == "right"
     await login.succeeded()
-    assert keyring == {}
+    assert keyring == refusals == {}
 
 
 def test_a_secret_belongs_to_the_server_and_the_way_to_it() -> None:

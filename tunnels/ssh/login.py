@@ -233,7 +233,7 @@ class Login:
                 return None
             this.asked = True
             self._asked[this.method] += 1
-        wants = "the password" if lasting else "an answer"
+        wants = " for the password" if lasting else f": {prompt.rstrip(' :') or 'something'}"
         again = "; the last one was not accepted" if self._rejected else ""
         return await self._dialogue.ask(
             Question(
@@ -242,7 +242,7 @@ class Login:
                 text="\n".join(
                     line
                     for line in (
-                        f"{self._destination} asks for {wants}{again}",
+                        f"{self._destination} asks{wants}{again}",
                         self._sources.trouble if lasting else "",
                         self._said,
                     )

@@ -94,6 +94,8 @@ class Sources:
     def refuse(self, given: Given, *, alone: bool) -> None:
         """The server did not take it; ``alone``: and nothing else that it was told can be the reason."""
         self._refused.add(given.secret)
+        if given.source is Source.KEYRING:  # alone or not: it must not be told twice
+            system_keyring.refuse(given.subject, given.secret)
         if self._proved == given.secret:
             self._proved = None
         self._dialogue.forget(given.subject)
@@ -104,6 +106,7 @@ class Sources:
         """The server has taken it; the same login may want it again."""
         self._proved = given.secret
         self._dialogue.remember(given.subject, given.secret)
+        system_keyring.trust(given.subject)
         if Source.MEMORY not in self._left:
             self._left.insert(0, Source.MEMORY)
 
