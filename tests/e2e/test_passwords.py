@@ -223,3 +223,17 @@ def test_what_was_typed_is_forgotten_by_down(
     up_with(tunnels, account.password)
     tunnels.down("work")
     assert "asks for the password" in tunnels.up("work", expect=NEEDS_PERSON).words
+
+
+def test_in_the_foreground_it_is_asked_on_the_same_terminal(
+    account: Account, start_account_sshd: Start, tunnels: Tunnels, work: Callable[..., int]
+) -> None:
+    port = work(start_account_sshd(*PASSWORD_ONLY))
+    with tunnels.terminal("up", "-f", "work") as terminal:
+        terminal.expect("password:")
+        terminal.send_hidden(account.password)
+        terminal.expect("work up")
+        traffic.check_echo(dialing(port), 1000)
+        terminal.interrupt()
+        terminal.wait()
+        assert leaks.in_text(terminal.text) == []

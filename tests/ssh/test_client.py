@@ -113,3 +113,34 @@ async def test_nobody_is_asked_for_ever() -> None:
 def test_a_password_that_must_be_changed_ends_the_login_and_says_what_to_do() -> None:
     with pytest.raises(LoginRefused, match="new password"):
         client(None).password_change_requested("Change it", "")
+
+
+async def test_a_server_that_wants_the_password_changed_is_told_apart_on_the_wire() -> None:
+    """RFC 4252 section 8: OpenSSH never sends that message, other servers do."""
+
+    class Server(asyncssh.SSHServer):
+        def password_auth_supported(self) -> bool:
+            return True
+
+        def validate_password(self, username: str, password: str) -> bool:
+            raise asyncssh.PasswordChangeRequired("It is too old")
+
+    class Known(NobodyThere):
+        def recall(self, subject: str) -> str | None:
+            return "s3cret"
+
+    host_key = asyncssh.generate_private_key("ssh-ed25519")
+    async with asyncssh.listen("127.0.0.1", 0, server_factory=Server, server_host_keys=[host_key]) as server:
+        asked = Client(cast("HostKeyChecker", None), Login(Destination("a", "a", 22, "me"), Known()))
+        with pytest.raises(LoginRefused, match="new password"):
+            await asyncssh.connect(
+                "127.0.0.1",
+                server.get_port(),
+                username="me",
+                config=None,
+                client_keys=None,
+                agent_path=None,
+                preferred_auth="password",  # that server asks for it in a challenge too
+                known_hosts=([host_key.convert_to_public()], [], []),
+                client_factory=lambda: asked,
+            )

@@ -9,7 +9,7 @@ import pytest
 from tunnels.core.question import Answer, NobodyThere, Question
 from tunnels.errors import LoginRefused
 from tunnels.ssh.destination import Destination
-from tunnels.ssh.login import CHALLENGE, MAX_CHALLENGES, MAX_PROMPTS, PASSWORD, Login
+from tunnels.ssh.login import CHALLENGE, MAX_CHALLENGES, MAX_PROMPTS, MAX_SILENT, PASSWORD, Login
 
 BASTION = Destination("bastion", "bastion.example.com", 22, "me")
 SUBJECT = "password me@bastion.example.com"
@@ -128,6 +128,20 @@ async def test_it_ends_also_where_nothing_is_heard_of_the_refusals() -> None:
     while (secret := await login.password()) is not None:
         told.append(secret)
     assert told == ["old", "a", "b", "c"]
+
+
+async def test_it_ends_also_where_the_server_takes_everything_and_is_never_content() -> None:
+    login = Login(BASTION, Person("s3cret"))
+    told = 0
+    while await login.password() is not None:
+        login.heard(PASSWORD, (PASSWORD,), partial=True)
+        told += 1
+    assert told == BASTION.number_of_password_prompts + MAX_SILENT
+    while login.challenged():
+        assert await login.challenge("", "", []) == []
+        login.heard(CHALLENGE, (CHALLENGE,), partial=True)
+        told += 1
+    assert told == 2 * (BASTION.number_of_password_prompts + MAX_SILENT)
 
 
 async def test_a_method_that_has_nothing_to_ask_with_is_not_tried_again() -> None:

@@ -34,7 +34,7 @@ CHALLENGE = "keyboard-interactive"
 MAX_PROMPTS = 32
 MAX_CHALLENGES = 32
 
-#: Rounds of a method in which nobody is asked: more sources than that there are not.
+#: Rounds of a method beside those in which a person is asked: more sources than that there are not.
 MAX_SILENT = 4
 
 
@@ -68,7 +68,7 @@ class Login:
         )
         self._round: _Round | None = None
         self._asked: Counter[str] = Counter()  # method -> rounds in which a person was asked
-        self._silent: Counter[str] = Counter()  # method -> rounds in which nobody was
+        self._rounds: Counter[str] = Counter()  # method -> rounds, whatever came of them
         self._useless: set[str] = set()  # methods that the server has nothing to ask with
         self._proved: list[Given] = []
         self._said = ""  # by the server, to be shown with its next question
@@ -103,12 +103,10 @@ class Login:
         said = few_lines(f"{name}\n{instruction}")
         self._said = f"{self._said}\n{said}".strip()[-4096:]
         answers = []
-        passwords = 0
         for prompt, echo in prompts:
             if is_password_change(prompt, echo=echo):
                 raise self.must_change()
-            if is_password(prompt, echo=echo) and not this.given and not passwords:
-                passwords += 1
+            if is_password(prompt, echo=echo) and not this.given:
                 answer = await self._password(one_line(prompt))
             else:  # also a second password: it may be another one
                 answer = await self._code(one_line(prompt), echo=echo)
@@ -172,10 +170,12 @@ class Login:
         """Begin a round of a method; not without end."""
         if self._round is not None:  # nobody has told us, but to be asked again is an answer too
             self.heard(self._round.method, self._methods, partial=False)
-        if method in self._useless or self._silent[method] >= MAX_SILENT:
+        prompts = self._destination.number_of_password_prompts
+        if method in self._useless or self._rounds[method] >= prompts + MAX_SILENT:
             return False
-        if self._asked[method] >= self._destination.number_of_password_prompts and self._asked[method]:
+        if self._asked[method] >= prompts and self._asked[method]:
             return False
+        self._rounds[method] += 1
         self._round = _Round(method)
         return True
 
@@ -183,8 +183,6 @@ class Login:
         if this.method == CHALLENGE and not this.challenges:
             self._useless.add(this.method)  # as ssh: there is no device behind it (UsePAM no)
             return
-        if not this.asked:
-            self._silent[this.method] += 1
         self.refused = self._rejected = True
         for given in this.given:
             self._sources.refuse(given, alone=not this.code)
