@@ -11,7 +11,7 @@ import asyncssh
 from tunnels.core.profile import Profile
 from tunnels.core.question import Answer, Dialogue, Question
 from tunnels.errors import HostUnreachable, LoginRefused, TunnelsError
-from tunnels.ssh import keys, prompts
+from tunnels.ssh import algorithms, keys, prompts
 from tunnels.ssh.client import Client
 from tunnels.ssh.cpu import has_aes
 from tunnels.ssh.destination import Destination
@@ -49,6 +49,7 @@ class Hop:
         offered = keys.Keys()
         try:
             offered = await keys.gather(self._destination)
+            offered.pairs = algorithms.allowed(offered.pairs, self._destination)
             conn = await self._connect(offered, on_found)
         except asyncio.CancelledError:
             raise
