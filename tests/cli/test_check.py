@@ -173,6 +173,7 @@ def test_the_real_ssh_takes_the_whole_line(home: Path) -> None:
         ("Compression yes\n", "compression = false", "compression", ["no"]),
         ("ProxyCommand nc %h %p\n", 'proxy_command = "none"', "proxycommand", None),
         ("ServerAliveInterval 9\n", 'keepalive = "0"', "serveraliveinterval", ["0"]),
+        ("Ciphers aes256-ctr\n", 'ciphers = "-*ctr,*gcm*"', "ciphers", ["chacha20-poly1305@openssh.com"]),
         ("UserKnownHostsFile /theirs\n", 'known_hosts = "none"', "userknownhostsfile", ["none"]),
     ],
 )

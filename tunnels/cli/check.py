@@ -188,7 +188,7 @@ def ssh_command(profile: Profile) -> str:
         words += ["-J", ",".join(profile.jump)]
     if profile.port is not None:
         words += ["-p", str(profile.port)]
-    if profile.ciphers:
+    if profile.ciphers and profile.ciphers[0][0] not in "+-^":  # -c does not take all of these
         words += ["-c", ",".join(profile.ciphers)]
     if profile.compression:
         words.append("-C")
@@ -200,6 +200,8 @@ def ssh_command(profile: Profile) -> str:
 
 def _options(profile: Profile) -> list[str]:
     options = []
+    if profile.ciphers and profile.ciphers[0][0] in "+-^":
+        options.append(f"Ciphers={','.join(profile.ciphers)}")
     if profile.keepalive is not None:
         options.append(f"ServerAliveInterval={profile.keepalive:.0f}")
     if profile.keepalive_count is not None:

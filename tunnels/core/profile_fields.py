@@ -68,9 +68,28 @@ def _policy(value: Any) -> HostKeyPolicy:
     return words[word]
 
 
+#: Before the first of a list: add to the default, take from it, put in front of it (ssh_config(5), Ciphers).
+_CIPHER_PREFIXES = "+-^"
+
+
+def _read_ciphers(value: Any, path: KeyPath, notes: Notes) -> Any:
+    """Read ``"a,b"``, ``["a", "b"]``, or a change of the default: ``"+a,b"``."""
+    found = many(_cipher, separator=",")(value, path, notes)
+    if found is not BAD and any(name[0] in _CIPHER_PREFIXES for name in found[1:]):
+        notes.add(
+            path, "only the first cipher may have a +, - or ^", 'for example ciphers = "+aes128-cbc,3des-cbc"'
+        )
+        return BAD
+    return found
+
+
 def _cipher(value: Any) -> str:
     name = text(value, 'ciphers = "aes128-gcm@openssh.com"')
-    if name[0] in "+-^" or not all(char.isascii() and (char.isalnum() or char in "@.-") for char in name):
+    allowed = (
+        "@.-*?" if name[0] in _CIPHER_PREFIXES else "@.-"
+    )  # what is added or taken away may be a pattern
+    bare = name.lstrip(_CIPHER_PREFIXES) if name[0] in _CIPHER_PREFIXES else name
+    if not bare or not all(char.isascii() and (char.isalnum() or char in allowed) for char in bare):
         raise UsageError(
             f"{quoted(name)} is not the name of a cipher",
             hint='ciphers = "aes128-gcm@openssh.com,aes256-ctr"',
@@ -125,7 +144,7 @@ PROFILE_FIELDS: dict[str, Reader] = {
     "remote_unlink": flag("remote_unlink = true"),
     "tags": many(_checked(check_name, 'tags = ["work"]')),
     "description": one(_description),
-    "ciphers": many(_cipher, separator=","),
+    "ciphers": _read_ciphers,
     "compression": flag("compression = true"),
     "retry": table(
         {

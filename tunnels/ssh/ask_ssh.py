@@ -29,6 +29,10 @@ AT_ONCE = 8
 MAX_COMPLAINTS = 5
 
 
+#: What ``ssh -G`` complains about where there is no terminal; nobody has asked for one.
+_NO_TERMINAL = "Pseudo-terminal will not be allocated"
+
+
 class _Answer(NamedTuple):
     """What ``ssh -G`` has printed, and what it complained about."""
 
@@ -111,9 +115,10 @@ class OpenSSH:
 
 
 async def _ask(program: str, arguments: Sequence[str], host: str) -> _Answer:
-    # -T, because -G else complains that there is no terminal.
-    code, output, errors = await _run([program, "-T", "-G", *arguments], host)
+    # Without -T, which would turn "UpdateHostKeys ask" into a no.
+    code, output, errors = await _run([program, "-G", *arguments], host)
     said = [line.strip() for line in errors.splitlines() if line.strip()]
+    said = [line for line in said if not line.startswith(_NO_TERMINAL)]
     if code != 0:
         raise BadSetting(
             f"ssh refuses its configuration for {host}: {'; '.join(said[:3]) or f'exit code {code}'}",
