@@ -75,21 +75,21 @@ _CIPHER_PREFIXES = "+-^"
 def _read_ciphers(value: Any, path: KeyPath, notes: Notes) -> Any:
     """Read ``"a,b"``, ``["a", "b"]``, or a change of the default: ``"+a,b"``."""
     found = many(_cipher, separator=",")(value, path, notes)
-    if found is not BAD and any(name[0] in _CIPHER_PREFIXES for name in found[1:]):
-        notes.add(
-            path, "only the first cipher may have a +, - or ^", 'for example ciphers = "+aes128-cbc,3des-cbc"'
-        )
+    if found is BAD or not found:
+        return found
+    if any(name[0] in _CIPHER_PREFIXES for name in found[1:]):
+        notes.add(path, "only the first cipher may have a +, - or ^", 'for example "+aes128-cbc,3des-cbc"')
+        return BAD
+    if found[0][0] not in _CIPHER_PREFIXES and any(set(name) & {"*", "?"} for name in found):
+        notes.add(path, "a pattern is not the name of a cipher", 'for example "-*-cbc" takes them away')
         return BAD
     return found
 
 
 def _cipher(value: Any) -> str:
     name = text(value, 'ciphers = "aes128-gcm@openssh.com"')
-    allowed = (
-        "@.-*?" if name[0] in _CIPHER_PREFIXES else "@.-"
-    )  # what is added or taken away may be a pattern
-    bare = name.lstrip(_CIPHER_PREFIXES) if name[0] in _CIPHER_PREFIXES else name
-    if not bare or not all(char.isascii() and (char.isalnum() or char in allowed) for char in bare):
+    bare = name[1:] if name[0] in _CIPHER_PREFIXES else name
+    if not bare or not all(char.isascii() and (char.isalnum() or char in "@.-*?") for char in bare):
         raise UsageError(
             f"{quoted(name)} is not the name of a cipher",
             hint='ciphers = "aes128-gcm@openssh.com,aes256-ctr"',

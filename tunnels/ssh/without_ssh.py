@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tunnels.core.profile import HostSpec
 from tunnels.errors import BadSetting
 from tunnels.ssh.destination import Destination, LocalMachine
 from tunnels.ssh.ssh_g import destination_from
+
+if TYPE_CHECKING:
+    from asyncssh.config import SSHClientConfig
 
 #: The files of ssh(1), tried in this order when nobody names any.
 DEFAULT_IDENTITIES = ("id_rsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk")
@@ -46,7 +53,7 @@ _EXPANDED_BY_ASYNCSSH = frozenset(
 
 
 class AsyncsshParser:
-    """Asks asyncssh's parser of ssh_config, which knows less: no StrictHostKeyChecking, for example.
+    """Asks asyncssh's parser of ssh_config, which knows less: it takes no ``=`` in a Match exec, for example.
 
     What it says is put in the shape of ``ssh -G`` and read by the same code.
     """
@@ -61,10 +68,8 @@ class AsyncsshParser:
 
     async def ask(self, spec: HostSpec) -> Destination:
         """Describe one destination. Raises BadSetting where the parser does not understand a file."""
-        from asyncssh.config import SSHClientConfig  # noqa: PLC0415 - 160 ms, and a last resort
-
         try:
-            config = SSHClientConfig.load(
+            config = _parser().load(
                 None,
                 self._files,
                 False,
@@ -90,6 +95,102 @@ class AsyncsshParser:
         return destination_from(answer, spec, self._machine, os.environ, defaults=plain)
 
 
+#: What asyncssh's parser skips and must not be skipped, or is to be named by `tunnels check`.
+_SKIPPED_BY_ASYNCSSH = (
+    *("BatchMode", "BindInterface", "CheckHostIP", "ControlPath", "DynamicForward", "GatewayPorts"),
+    *("HashKnownHosts", "IPQoS", "KnownHostsCommand", "LocalCommand", "LocalForward"),
+    *(
+        "NoHostAuthenticationForLocalhost",
+        "NumberOfPasswordPrompts",
+        "PermitLocalCommand",
+        "PermitRemoteOpen",
+    ),
+    *("ProxyUseFdpass", "PubkeyAcceptedAlgorithms", "RefuseConnection", "RemoteForward", "RequiredRSASize"),
+    *("RevokedHostKeys", "SecurityKeyProvider", "StreamLocalBindMask", "StrictHostKeyChecking", "Tunnel"),
+    *("UpdateHostKeys", "VerifyHostKeyDNS"),
+)
+
+
+@cache
+def _parser() -> type[SSHClientConfig]:
+    """Make asyncssh's parser with what it lacks: comments behind a value, units, and keywords that it skips."""
+    from asyncssh.config import SSHClientConfig  # noqa: PLC0415 - 160 ms, and a last resort
+
+    class Parser(SSHClientConfig):
+        def _put(self, option: str, value: object) -> None:
+            self._options.setdefault(option, value)
+
+        def _set_text(self, option: str, args: list[str]) -> None:
+            self._put(option, " ".join(args))
+            args.clear()
+
+        def _set_seconds(self, option: str, args: list[str]) -> None:
+            try:
+                self._put(option, str(seconds(args.pop(0))))
+            except ValueError as exc:
+                self._error(f"Invalid {option} time: {exc}")
+
+        def _set_limits(self, option: str, args: list[str]) -> None:
+            size, time, *_ = [*args, "none", "none"]
+            args.clear()
+            try:
+                self._put(option, f"{number_of_bytes(size)} {seconds(time)}")
+            except ValueError as exc:
+                self._error(f"Invalid {option}: {exc}")
+
+    def without_comment(handler: Callable[..., None]) -> Callable[..., None]:
+        def call(config: SSHClientConfig, option: str, args: list[str]) -> None:
+            if option.lower() in SSHClientConfig._no_split:  # noqa: SLF001 - the rest of a line, for a shell
+                args[0] = args[0].removeprefix("=").strip()
+            else:
+                comment = next(
+                    (number for number, word in enumerate(args) if word.startswith("#")), len(args)
+                )
+                del args[comment:]
+            if not args:
+                config._error(f"Missing {option} value")  # noqa: SLF001
+            handler(config, option, args)
+
+        return call
+
+    handlers: dict[str, tuple[str, Callable[..., None]]] = dict(SSHClientConfig._handlers)  # noqa: SLF001
+    handlers |= {name.lower(): (name, Parser._set_text) for name in _SKIPPED_BY_ASYNCSSH}  # noqa: SLF001
+    for name in ("ServerAliveInterval", "ConnectTimeout"):
+        handlers[name.lower()] = (name, Parser._set_seconds)  # noqa: SLF001
+    handlers["rekeylimit"] = ("RekeyLimit", Parser._set_limits)  # noqa: SLF001
+    guarded = {key: (name, without_comment(handler)) for key, (name, handler) in handlers.items()}
+    Parser._handlers = guarded  # noqa: SLF001
+    return Parser
+
+
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_SIZES = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}
+
+
+def seconds(text: str) -> int:
+    """Read a time of ssh_config (sshd_config(5), TIME FORMATS): ``90``, ``1m30``, ``1h``; none is 0.
+
+    Raises:
+        ValueError: it is not one.
+
+    """
+    if text.lower() == "none":
+        return 0
+    if not re.fullmatch(r"(\d+[smhdw]?)+", text, re.IGNORECASE | re.ASCII):
+        raise ValueError(text)
+    pieces = re.findall(r"(\d+)([smhdw]?)", text.lower())
+    return sum(int(number) * _UNITS[unit] for number, unit in pieces)
+
+
+def number_of_bytes(text: str) -> int:
+    """Read a size of RekeyLimit: ``1G``; default and none are 0. Raises ValueError where it is not one."""
+    if text.lower() in {"default", "none"}:
+        return 0
+    if not (found := re.fullmatch(r"(\d+)([kmg]?)", text.lower(), re.ASCII)):
+        raise ValueError(text)
+    return int(found[1]) * _SIZES[found[2]]
+
+
 def _values(keyword: str, value: object) -> list[str]:
     """Write a value of asyncssh's parser as ``ssh -G`` would."""
     if value is None or value == []:
@@ -98,8 +199,6 @@ def _values(keyword: str, value: object) -> list[str]:
         return ["yes" if value else "no"]
     if isinstance(value, socket.AddressFamily):
         return [{socket.AF_INET: "inet", socket.AF_INET6: "inet6"}.get(value, "any")]
-    if isinstance(value, tuple):
-        return []  # RekeyLimit, in its own notation
     many = [str(item) for item in value] if isinstance(value, list) else [str(value)]
     if keyword in _EXPANDED_BY_ASYNCSSH:
         many = [item.replace("%", "%%") for item in many]
