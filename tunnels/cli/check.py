@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import Annotated, NamedTuple
 
 import typer
 
@@ -17,10 +17,6 @@ from tunnels.core.forward import ForwardKind
 from tunnels.core.profile import HostKeyPolicy, Profile
 from tunnels.core.status import JSON_VERSION, Json, error_to_json
 from tunnels.errors import TunnelsError
-
-if TYPE_CHECKING:
-    from tunnels.ssh.describe import Remark
-    from tunnels.ssh.keywords import Note
 
 
 @verb
@@ -70,11 +66,21 @@ def check(
     return 2 if failed else 0
 
 
+class Note(NamedTuple):
+    """Something that ssh_config says and that is not done."""
+
+    host: str  #: the server that it concerns, as the user calls it
+    hop: bool  #: whether that is one on the way
+    keyword: str  #: "" where it is about none
+    value: str
+    text: str
+
+
 class Described(NamedTuple):
     """What ssh_config makes of a profile."""
 
     rows: list[tuple[str, str]]
-    remarks: list[Remark]
+    notes: list[Note]
 
 
 Resolved = Described | TunnelsError
@@ -89,10 +95,12 @@ def _resolve(wanted: Sequence[Profile]) -> list[Resolved]:
 
     found: list[Resolved] = []
     for route in asyncio.run(resolve_all(wanted)):
+        if isinstance(route, TunnelsError):
+            found.append(route)
+            continue
         try:
-            found.append(
-                route if isinstance(route, TunnelsError) else Described(describe(route), remarks(route))
-            )
+            said = [Note(remark.host, remark.is_hop, *remark.note) for remark in remarks(route)]
+            found.append(Described(describe(route), said))
         except TunnelsError as error:
             found.append(error)
     return found
@@ -100,13 +108,13 @@ def _resolve(wanted: Sequence[Profile]) -> list[Resolved]:
 
 def notes(found: Sequence[tuple[Profile, Resolved]]) -> list[str]:
     """Write each thing that ssh_config says and that is not done once, with the profiles that it concerns."""
-    places: dict[Note, list[str]] = {}
+    places: dict[tuple[str, str, str], list[str]] = {}
     for profile, resolved in found:
         if isinstance(resolved, TunnelsError):
             continue
-        for remark in resolved.remarks:
-            where = f"{remark.host} before {profile.name}" if remark.is_hop else profile.name
-            known = places.setdefault(remark.note, [])
+        for note in resolved.notes:
+            where = f"{note.host} before {profile.name}" if note.hop else profile.name
+            known = places.setdefault((note.keyword, note.value, note.text), [])
             if where not in known:
                 known.append(where)
     lines = []
@@ -148,15 +156,11 @@ def _as_json(profile: Profile, resolved: Resolved) -> Json:
         "name": profile.name,
         "forwards": [{"kind": forward.kind.value, "forward": str(forward)} for forward in profile.forwards],
         "resolved": None if isinstance(resolved, TunnelsError) else [list(item) for item in resolved.rows],
-        "notes": [] if isinstance(resolved, TunnelsError) else [_note(remark) for remark in resolved.remarks],
+        "notes": [] if isinstance(resolved, TunnelsError) else [note._asdict() for note in resolved.notes],
         "hooks": {event: list(words) for event, words in _hooks(profile).items()},
         "unsupported": unsupported(profile),
         "error": None if error is None else error_to_json(error.info),
     }
-
-
-def _note(remark: Remark) -> Json:
-    return {"host": remark.host, "hop": remark.is_hop, **remark.note._asdict()}
 
 
 def _hooks(profile: Profile) -> dict[str, tuple[str, ...]]:

@@ -49,7 +49,12 @@ class Hop:
         offered = keys.Keys()
         try:
             offered = await keys.gather(self._destination)
-            offered.pairs = algorithms.allowed(offered.pairs, self._destination)
+            pairs = algorithms.allowed(offered.pairs, self._destination)
+            if left_out := len(offered.pairs) - len(pairs):
+                offered.skipped.append(
+                    f"{left_out} of them (PubkeyAcceptedAlgorithms or RequiredRSASize does not allow it)"
+                )
+            offered.pairs = pairs
             conn = await self._connect(offered, on_found)
         except asyncio.CancelledError:
             raise
