@@ -5,6 +5,7 @@ import itertools
 import shlex
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,10 @@ from tunnels.cli.check import ssh_command, unsupported
 from tunnels.core.forward import Forward, ForwardKind, parse_forward
 from tunnels.core.profile import Profile
 from tunnels.errors import BadSetting
+from tunnels.ssh import describe as describing
 from tunnels.ssh import resolve as resolving
+from tunnels.ssh.describe import Remark
+from tunnels.ssh.keywords import Note
 
 KINDS = {"-L": ForwardKind.LOCAL, "-R": ForwardKind.REMOTE, "-D": ForwardKind.DYNAMIC}
 
@@ -169,6 +173,7 @@ def test_the_real_ssh_takes_the_whole_line(home: Path) -> None:
         ("Compression yes\n", "compression = false", "compression", ["no"]),
         ("ProxyCommand nc %h %p\n", 'proxy_command = "none"', "proxycommand", None),
         ("ServerAliveInterval 9\n", 'keepalive = "0"', "serveraliveinterval", ["0"]),
+        ("Ciphers aes256-ctr\n", 'ciphers = "-*ctr,*gcm*"', "ciphers", ["chacha20-poly1305@openssh.com"]),
         ("UserKnownHostsFile /theirs\n", 'known_hosts = "none"', "userknownhostsfile", ["none"]),
     ],
 )
@@ -187,7 +192,7 @@ def test_files_with_blanks_in_their_names_are_one_file_each() -> None:
 
 
 def test_the_command_prints_one_line_a_profile_and_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resolving, "resolve", None)
+    monkeypatch.setattr(resolving, "resolve_all", None)
     profile_file()
     result = tunnels("check", "--ssh", "work-*")
     assert result.out.splitlines() == [
@@ -231,17 +236,23 @@ def test_what_this_version_does_not_do_is_named(text: str, said: list[str]) -> N
 def resolved(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every host resolve to itself but for ``broken``, without asking ssh."""
 
-    async def resolve(it: Profile) -> Profile:
+    async def resolve_all(them: Sequence[Profile]) -> list[Profile | BadSetting]:
         await asyncio.sleep(0)
-        if it.host == "broken":
-            raise BadSetting("broken: Bad configuration option: hosst", hint="mend ~/.ssh/config")
-        return it
+        wrong = BadSetting("broken: Bad configuration option: hosst", hint="mend ~/.ssh/config")
+        return [wrong if it.host == "broken" else it for it in them]
 
     def describe(it: Profile) -> list[tuple[str, str]]:
         return [("host", f"{it.host}.example.com"), ("user", "me")]
 
-    monkeypatch.setattr(resolving, "resolve", resolve)
-    monkeypatch.setattr(resolving, "describe", describe)
+    def remarks(it: Profile) -> list[Remark]:
+        if it.host != "bastion":
+            return []
+        forwards = Note("LocalForward", "80 [a]:80", "write them into the profile")
+        return [Remark("gate", True, forwards), Remark("bastion", False, forwards)]
+
+    monkeypatch.setattr(resolving, "resolve_all", resolve_all)
+    monkeypatch.setattr(describing, "describe", describe)
+    monkeypatch.setattr(describing, "remarks", remarks)
 
 
 def check(*arguments: str, **how: Any) -> Any:
@@ -262,7 +273,40 @@ def test_a_good_file_is_0_and_each_profile_is_shown_with_what_it_resolves_to() -
         "    host            vps.example.com.example.com",
         "    user            me",
     ]
-    assert (result.code, result.err) == (0, f"{path}: 3 profiles, no problem\n")
+    said, verdict = result.err.splitlines()
+    assert said.startswith("note: LocalForward")
+    assert (result.code, verdict) == (0, f"{path}: 3 profiles, no problem")
+
+
+@pytest.mark.usefixtures("resolved")
+def test_what_ssh_config_says_and_nobody_does_is_said_once_with_whom_it_concerns() -> None:
+    profile_file()
+    assert check().err.splitlines()[0] == (
+        "note: LocalForward 80 [a]:80 (gate before work-db, work-db, gate before work-web, work-web): "
+        "write them into the profile"
+    )
+    assert check().code == 0
+
+
+@pytest.mark.usefixtures("resolved")
+def test_programs_read_each_note_with_its_hop() -> None:
+    profile_file()
+    work, *_, home = check("--json").json["profiles"]
+    note = {"keyword": "LocalForward", "value": "80 [a]:80", "text": "write them into the profile"}
+    assert work["notes"] == [{"host": "gate", "hop": True, **note}, {"host": "bastion", "hop": False, **note}]
+    assert home["notes"] == []
+
+
+def test_the_ssh_command_as_json_is_one_document_and_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolving, "resolve_all", None)
+    path = profile_file()
+    result = tunnels("check", "--ssh", "--json", "work-db")
+    assert (result.code, result.err) == (0, "")
+    assert result.json == {
+        "version": 1,
+        "config": str(path),
+        "profiles": [{"name": "work-db", "command": "ssh -N -T -L 5432:db.internal:5432 bastion"}],
+    }
 
 
 @pytest.mark.usefixtures("resolved")
@@ -318,6 +362,11 @@ def test_as_json_it_is_one_document_with_everything() -> None:
         "name": "work-db",
         "forwards": [{"kind": "local", "forward": "5432:db.internal:5432"}],
         "resolved": [["host", "bastion.example.com"], ["user", "me"]],
+        "notes": [
+            {"host": host, "hop": host == "gate", "keyword": "LocalForward", "value": "80 [a]:80"}
+            | {"text": "write them into the profile"}
+            for host in ("gate", "bastion")
+        ],
         "hooks": {},
         "unsupported": [],
         "error": None,

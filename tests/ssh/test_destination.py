@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -91,3 +92,11 @@ def test_a_token_that_does_not_exist_is_said_with_what_to_write_instead() -> Non
 )
 def test_a_destination_prints_as_it_is_typed(destination: Destination, text: str) -> None:
     assert str(destination) == text
+
+
+@pytest.mark.parametrize(("before", "after"), [("yes", "no"), ("no", "no"), ("ask", "ask")])
+def test_files_of_ones_own_turn_the_learning_of_host_keys_off_as_in_ssh(before: Any, after: str) -> None:
+    work = replace(FOUND, update_host_keys=before)
+    own = Profile("test", "work", known_hosts=("~/kh",))
+    assert with_profile(work, own, MACHINE).update_host_keys == after
+    assert with_profile(work, Profile("test", "work"), MACHINE).update_host_keys == before

@@ -355,3 +355,40 @@ async def test_an_address_of_one_interface_is_dialled_on_that_interface() -> Non
         await dial(to(22, f"fe80::1%{name}"), found.append)
     assert dialled == [(f"fe80::1%{name}", 22, 0, number(name))]
     assert found == [(f"fe80::1%{name}",)]
+
+
+# --- what ssh_config says about the socket ----------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="SO_BINDTODEVICE is Linux's")
+async def test_a_connection_leaves_through_the_interface_that_ssh_config_names() -> None:
+    with server() as listening:
+        sock = await dial(to(listening.getsockname()[1], bind_interface="lo"))
+        with sock:
+            found = sock.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16)
+    assert found.rstrip(b"\0") == b"lo"
+
+
+async def test_an_interface_that_is_not_there_is_named_and_waited_for() -> None:
+    with server() as listening, pytest.raises(OSError, match="BindInterface nowhere7: ") as caught:
+        await dial(to(listening.getsockname()[1], bind_interface="nowhere7"))
+    error = connect_error(caught.value, "work")
+    assert isinstance(error, HostUnreachable)
+    assert "nowhere7" in error.message
+
+
+@pytest.mark.parametrize("host", [LOOPBACK, pytest.param("::1", marks=needs_ipv6)])
+async def test_the_quality_of_service_is_on_the_socket_from_its_first_packet(host: str) -> None:
+    with server(host) as listening:
+        sock = await dial(to(listening.getsockname()[1], host=host, ip_qos=0xB8))
+        with sock:
+            if ":" in host:
+                assert sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS) == 0xB8
+            else:
+                assert sock.getsockopt(socket.IPPROTO_IP, socket.IP_TOS) == 0xB8
+
+
+async def test_a_quality_that_nobody_has_chosen_is_left_to_the_system() -> None:
+    with server() as listening, socket.socket() as plain, await dial(to(listening.getsockname()[1])) as sock:
+        usual = plain.getsockopt(socket.IPPROTO_IP, socket.IP_TOS)
+        assert sock.getsockopt(socket.IPPROTO_IP, socket.IP_TOS) == usual

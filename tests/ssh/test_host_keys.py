@@ -388,3 +388,18 @@ def test_a_link_to_the_file_stays_a_link(file: Path, home: Path) -> None:
 
     assert file.is_symlink()
     assert real.read_text() == f"h {text(A)}\n"
+
+
+def test_a_key_that_is_too_short_is_refused_before_anybody_is_asked_about_it(file: Path) -> None:
+    strict = replace(destination(file), required_rsa_size=4096)
+    for policy in HostKeyPolicy:
+        with pytest.raises(HostKeyRejected, match="RequiredRSASize is 4096"):
+            HostKeyChecker(strict, policy).check(R, "ssh-rsa")
+    assert not file.exists() or R not in {entry.blob for entry in parse(file.read_text(), str(file))}
+
+
+def test_an_authority_of_a_kind_that_is_not_allowed_is_refused(file: Path) -> None:
+    write(file, f"@cert-authority h {text(A)}")
+    HostKeyChecker(destination(file)).check_ca(A)
+    with pytest.raises(HostKeyRejected, match="CASignatureAlgorithms"):
+        HostKeyChecker(replace(destination(file), ca_signature_algorithms=("rsa-sha2-512",))).check_ca(A)

@@ -12,6 +12,7 @@ import asyncssh
 import pytest
 
 import tunnels
+from tunnels.errors import BadSetting
 from tunnels.ssh.destination import Destination
 from tunnels.ssh.options import (
     CIPHERS_WITH_AES,
@@ -63,7 +64,8 @@ async def test_every_option_is_one_that_asyncssh_has(monkeypatch: pytest.MonkeyP
         compression=True,
         ciphers=("aes256-ctr",),
         kex_algorithms=("curve25519-sha256",),
-        preferred_authentications=("password",),
+        preferred_authentications=("publickey",),
+        pubkey_accepted_algorithms=("rsa-sha2-512-cert-v01@openssh.com",),
         macs=("hmac-sha2-256",),
         rekey_bytes=1 << 20,
         rekey_seconds=60.0,
@@ -130,6 +132,20 @@ def test_ciphers_that_somebody_chose_are_the_only_ones(aes: bool) -> None:
     assert options(chosen, aes=aes)["encryption_algs"] == ["aes256-ctr", "aes128-ctr"]
 
 
+def test_the_profile_may_change_the_order_of_ours_as_ssh_config_changes_that_of_ssh() -> None:
+    changed = replace(WORK, ciphers=("^aes256-ctr",))
+    assert options(changed)["encryption_algs"][:2] == ["aes256-ctr", CIPHERS_WITH_AES[0]]
+    less = options(replace(WORK, ciphers=("-*-ctr", "chacha20*")))["encryption_algs"]
+    assert less == list(CIPHERS_WITH_AES[:2])
+    more = options(replace(WORK, ciphers=("+aes128-cbc",)))["encryption_algs"]
+    assert more == [*CIPHERS_WITH_AES, "aes128-cbc"]
+
+
+def test_a_list_of_which_asyncssh_has_nothing_is_a_bad_setting_that_names_it() -> None:
+    with pytest.raises(BadSetting, match="none of the KexAlgorithms of .* is supported: nonsense"):
+        options(replace(WORK, kex_algorithms=("nonsense",)))
+
+
 def test_nothing_is_compressed_unless_it_was_asked_for() -> None:
     assert options()["compression_algs"] == ["none"]
     assert options(replace(WORK, compression=True))["compression_algs"] == ["zlib@openssh.com", "none"]
@@ -139,6 +155,14 @@ def test_nothing_is_compressed_unless_it_was_asked_for() -> None:
     ("field", "value", "option", "expected"),
     [
         ("kex_algorithms", ("curve25519-sha256",), "kex_algs", ["curve25519-sha256"]),
+        (
+            "kex_algorithms",
+            ("sntrup4591761@example.com", "curve25519-sha256"),
+            "kex_algs",
+            ["curve25519-sha256"],
+        ),
+        ("preferred_authentications", ("password", "hostbased"), "preferred_auth", ["password"]),
+        ("pubkey_accepted_algorithms", ("ssh-ed25519",), "signature_algs", ["ssh-ed25519"]),
         ("macs", ("hmac-sha2-256",), "mac_algs", ["hmac-sha2-256"]),
         ("rekey_bytes", 1 << 20, "rekey_bytes", 1 << 20),
         ("rekey_seconds", 60.0, "rekey_seconds", 60.0),

@@ -1,23 +1,18 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tunnels.core.profile import Profile
-from tunnels.errors import BadSetting, HostUnreachable
-from tunnels.ssh import resolve as resolving
+from tunnels.errors import BadSetting
 from tunnels.ssh.destination import Destination
-from tunnels.ssh.resolve import describe, local_machine, resolve
-
-NO_SSH = "/nowhere/ssh"
+from tunnels.ssh.resolve import local_machine, resolve
 
 real_ssh = pytest.mark.skipif(shutil.which("ssh") is None, reason="there is no ssh program")
 
@@ -158,48 +153,6 @@ async def test_an_ssh_config_that_is_missing_is_said(home: Path) -> None:
 
 
 @real_ssh
-async def test_an_exec_that_does_not_end_is_ended(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resolving, "SSH_G_TIMEOUT", 0.5)
-    started = home / "pid"
-
-    with pytest.raises(HostUnreachable, match=r"within 0\.5 s"):  # it may be looking for the network
-        await target(f'Match exec "echo $$ > {started}; exec sleep 30"\n', home)
-
-    assert gone(int(started.read_text()))
-
-
-@real_ssh
-async def test_giving_up_ends_ssh_and_what_it_has_started(home: Path) -> None:
-    started = home / "pid"
-    config = f'Match exec "echo $$ > {started}.new; mv {started}.new {started}; exec sleep 30"\n'
-    asking = asyncio.ensure_future(target(config, home))  # noqa: TID251 - awaited below
-    while not started.exists():
-        await asyncio.sleep(0.005)
-    asking.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await asking
-
-    assert gone(int(started.read_text()))
-
-
-def gone(pid: int) -> bool:
-    """Whether a process that was killed is gone; the kernel may take a moment."""
-    deadline = time.monotonic() + 5
-    while is_running(pid) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return not is_running(pid)
-
-
-def is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    return bool(state.stdout) and not state.stdout.startswith("Z")
-
-
-@real_ssh
 def test_it_works_under_uvloop_as_well(home: Path) -> None:
     uvloop = pytest.importorskip("uvloop")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -305,48 +258,7 @@ async def test_keys_of_the_target_are_not_those_of_its_hops(home: Path) -> None:
     assert hop.server_alive_interval == route.target.server_alive_interval == 5.0
 
 
-# --- without ssh ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("config", "attribute", "expected"),
-    [
-        ("Host work\n HostName %h.example.com\n", "hostname", "work.example.com"),
-        ("Host work\n User bob\nMatch user bob\n Port 99\n", "port", 99),
-        ("Host work\n ServerAliveInterval 60\n", "server_alive_interval", 60),
-        ("Host work\n IdentityFile /b\n IdentityFile /%r\n", "identity_files", ("/b", f"/{ME.user}")),
-        ("Host work\n IdentityFile none\n", "identity_files", ()),
-        ("Host work\n UserKnownHostsFile none\n", "user_known_hosts_files", ()),
-        ("Host work\n UserKnownHostsFile /a ~/b\n", "user_known_hosts_files", ("/a", f"{ME.ssh_home}/b")),
-        ("Host work\n Port 2\n", "user_known_hosts_files", (f"{ME.ssh_home}/.ssh/known_hosts",)),
-        ("Host work\n HostKeyAlias other\n", "host_key_alias", "other"),
-        ("Host work\n IdentityAgent none\n", "identity_agent", None),
-        ("Host work\n Ciphers aes256-ctr\n", "ciphers", ("aes256-ctr",)),
-        ("Host work\n AddressFamily inet\n", "address_family", "inet"),
-        ("Host work\n AddressFamily any\n", "address_family", "any"),
-        ("Host work\n Compression yes\n RekeyLimit 1G\n", "compression", True),
-        ("Host work\n ProxyCommand nc %h %p\n", "proxy_command", "nc work 22"),
-        ("Host work\n", "identity_files_configured", False),
-    ],
-)
-async def test_without_ssh_the_other_parser_serves(
-    config: str, attribute: str, expected: Any, home: Path
-) -> None:
-    route = await resolve(profile("work", write(home, config)), ssh_program=NO_SSH)
-
-    got = getattr(route.target, attribute)
-    assert got[: len(expected)] == expected if isinstance(expected, tuple) and expected else got == expected
-
-
-async def test_without_ssh_jump_hosts_are_followed_too(home: Path) -> None:
-    route = await resolve(profile("inner", write(home, CHAIN)), ssh_program=None)
-
-    assert [str(hop) for hop in route.hops] == ["someone@outer.example.com:2022", "mid@10.0.0.4"]
-
-
-async def test_without_ssh_a_mistake_is_told_too(home: Path) -> None:
-    with pytest.raises(BadSetting, match="line 2"):
-        await resolve(profile("work", write(home, "Host work\n Port x\n")), ssh_program=NO_SSH)
+# --- ssh_config = "none" ---------------------------------------------------------------------------
 
 
 async def test_ssh_config_none_asks_nobody(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -373,29 +285,6 @@ async def test_with_ssh_config_none_the_profile_speaks_for_its_hops_too(home: Pa
     for one in (*route.hops, route.target):
         assert one.identity_files == (f"{home}/k",)
         assert one.user_known_hosts_files == (f"{home}/kh",)
-
-
-# --- for people -----------------------------------------------------------------------------------
-
-
-async def test_how_a_profile_resolves_can_be_told(home: Path) -> None:
-    (home / ".ssh").mkdir()
-    (home / ".ssh" / "id_ed25519").touch()
-    (home / ".ssh" / "known_hosts").touch()
-    route = await resolve(profile("ann@h:2200", "none", jump=("gate",), keepalive=15.0, connect_timeout=2.5))
-
-    assert [row for row in describe(route) if not row[1].startswith("/etc")] == [
-        ("host", "h"),
-        ("port", "2200"),
-        ("user", "ann"),
-        ("through", f"{ME.user}@gate"),
-        ("identity file", f"{home}/.ssh/id_ed25519"),
-        ("agent", "none"),
-        ("known hosts", f"{home}/.ssh/known_hosts"),
-        ("keepalive", "15 s"),
-        ("keepalive count", "3"),
-        ("connect timeout", "2.5 s"),
-    ]
 
 
 def test_asking_does_not_load_asyncssh() -> None:

@@ -3,11 +3,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tunnels.core.profile import HostSpec
 from tunnels.errors import BadSetting
 from tunnels.ssh.destination import Destination, LocalMachine
-from tunnels.ssh.ssh_g import destination_from, parse_ssh_g, split_files
+from tunnels.ssh.ssh_g import destination_from, parse_ssh_g, quality, split_files
 
 MACHINE = LocalMachine("/h", "/home/me", "me", 1000, "laptop.lan")
 
@@ -198,3 +200,93 @@ def test_none_and_tokens_mean_what_they_mean_in_ssh(text: str, attribute: str, e
 def test_what_makes_no_sense_is_a_bad_setting(text: str, words: str) -> None:
     with pytest.raises(BadSetting, match=words):
         read(text)
+
+
+# --- what a newer, or another, ssh prints -----------------------------------------------------------
+
+
+def test_a_connection_that_ssh_config_refuses_is_refused_in_its_words() -> None:
+    with pytest.raises(BadSetting, match="use the VPN first"):  # ssh 10 prints it, and would end there
+        read("hostname db\nrefuseconnection use the VPN first\n")
+
+
+def test_what_a_newer_ssh_prints_is_understood() -> None:
+    newer = "tag work\nobscurekeystroketiming yes\nwarnweakcrypto yes\nchanneltimeout none\n"
+    assert read(f"hostname db\n{newer}versionaddendum none\n") == read("hostname db\n")
+    assert read(f"hostname db\n{newer}", defaults="channeltimeout none\n").notes == ()
+
+
+def test_red_hats_name_of_the_size_of_rsa_keys_is_understood() -> None:
+    assert read("rsaminsize 2048\n").required_rsa_size == 2048
+    assert read("rsaminsize 2048\nrequiredrsasize 3072\n").required_rsa_size == 3072
+
+
+@pytest.mark.parametrize(
+    ("said", "byte"),
+    [
+        *(("lowdelay throughput", 0x10), ("throughput", 0x08), ("reliability", 0x04), ("le", 0x04)),
+        *(
+            ("af11", 0x28),
+            ("af21", 0x48),
+            ("af43", 0x98),
+            ("cs0", 0),
+            ("cs1", 0x20),
+            ("cs7", 0xE0),
+            ("ef", 0xB8),
+        ),
+        *(("0x2e ef", 0x2E), ("16", 16), ("010", 8), ("EF", 0xB8)),
+        *(("none", None), ("none none", None), ("", None), ("256", None), ("0x100", None), ("soon", None)),
+    ],
+)
+def test_the_quality_of_service_is_the_byte_that_ssh_sets(said: str, byte: int | None) -> None:
+    assert quality(said) == byte
+
+
+def test_a_quality_that_nobody_has_chosen_is_the_systems() -> None:
+    assert read("ipqos af21 cs1\n", defaults="ipqos af21 cs1\n").ip_qos is None
+    assert read("ipqos af21 cs1\n", defaults="ipqos lowdelay throughput\n").ip_qos == 0x48
+
+
+# --- whatever it prints -----------------------------------------------------------------------------
+
+WORDS = st.text(st.characters(codec="utf-8", exclude_characters=" \n\r\x00"), min_size=1, max_size=20)
+VALUES = st.lists(WORDS, max_size=4).map(" ".join)
+
+
+@given(st.lists(st.tuples(WORDS, VALUES), max_size=12))
+def test_every_line_is_found_again_in_its_order(lines: list[tuple[str, str]]) -> None:
+    text = "".join(f"{keyword} {value}\n" for keyword, value in lines)
+    found = parse_ssh_g(text)
+    for keyword in {keyword.lower() for keyword, _ in lines}:
+        assert found[keyword] == [value for name, value in lines if name.lower() == keyword]
+    assert set(found) == {keyword.lower() for keyword, _ in lines}
+
+
+KEYWORDS_READ = [line.partition(" ")[0] for line in STORED.splitlines()] + [
+    "ipqos",
+    "updatehostkeys",
+    "batchmode",
+]
+
+
+@given(st.lists(st.tuples(st.sampled_from(KEYWORDS_READ), VALUES), max_size=12))
+def test_no_answer_of_ssh_is_more_than_a_bad_setting(lines: list[tuple[str, str]]) -> None:
+    text = "".join(f"{keyword} {value}\n" for keyword, value in lines)
+    try:
+        got = read(text)
+    except BadSetting:
+        return
+    assert "none" not in (*got.user_known_hosts_files, *got.identity_files)
+    assert got.strict_host_key_checking in {"yes", "no", "ask", "accept-new"}
+
+
+@given(st.text(max_size=200))
+def test_no_text_at_all_makes_the_reader_stumble(text: str) -> None:
+    for keyword, values in parse_ssh_g(text).items():
+        assert keyword
+        assert values
+
+
+@given(st.lists(st.from_regex(r"/[a-z]{1,5}( [a-z]{1,5})?", fullmatch=True), min_size=1, max_size=4))
+def test_files_with_a_blank_in_their_names_are_told_apart_from_two_files(files: list[str]) -> None:
+    assert split_files(" ".join(files)) == tuple(files)

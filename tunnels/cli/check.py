@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, NamedTuple
 
 import typer
 
@@ -31,11 +32,15 @@ def check(
     """
     file = profiles.load(config_path(config))
     wanted = profiles.select(file, names) if names else list(file.profiles.values())
+    if ssh and as_json:
+        commands: list[Json] = [{"name": one.name, "command": ssh_command(one)} for one in wanted]
+        output.print_json({"version": JSON_VERSION, "config": str(file.path), "profiles": commands})
+        return 0
     if ssh:
         for profile in wanted:
             output.out().print(ssh_command(profile), markup=False, soft_wrap=True)
         return 0
-    found = [(profile, _resolve(profile)) for profile in wanted]
+    found = list(zip(wanted, _resolve(wanted), strict=True))
     failed = any(isinstance(resolved, TunnelsError) for _, resolved in found)
     if as_json:
         output.print_json(
@@ -51,6 +56,8 @@ def check(
         output.note(f"warning: {warning}")
     for profile, resolved in found:
         _show(profile, resolved)
+    for line in notes(found):
+        output.note(f"note: {line}")
     many = "1 profile" if len(file.profiles) == 1 else f"{len(file.profiles)} profiles"
     verdict = "see the errors above" if failed else f"{many}, no problem"
     if not failed and any(unsupported(profile) for profile in wanted):
@@ -59,19 +66,64 @@ def check(
     return 2 if failed else 0
 
 
-Resolved = list[tuple[str, str]] | TunnelsError
+class Note(NamedTuple):
+    """Something that ssh_config says and that is not done."""
+
+    host: str  #: the server that it concerns, as the user calls it
+    hop: bool  #: whether that is one on the way
+    keyword: str  #: "" where it is about none
+    value: str
+    text: str
 
 
-def _resolve(profile: Profile) -> Resolved:
-    """What ssh_config makes of the profile."""
+class Described(NamedTuple):
+    """What ssh_config makes of a profile."""
+
+    rows: list[tuple[str, str]]
+    notes: list[Note]
+
+
+Resolved = Described | TunnelsError
+
+
+def _resolve(wanted: Sequence[Profile]) -> list[Resolved]:
+    """Ask what ssh_config makes of the profiles."""
     import asyncio  # noqa: PLC0415
 
-    from tunnels.ssh.resolve import describe, resolve  # noqa: PLC0415 - asks `ssh -G`; only this needs it
+    from tunnels.ssh.describe import describe, remarks  # noqa: PLC0415
+    from tunnels.ssh.resolve import resolve_all  # noqa: PLC0415 - asks `ssh -G`; only this needs it
 
-    try:
-        return describe(asyncio.run(resolve(profile)))
-    except TunnelsError as error:
-        return error
+    found: list[Resolved] = []
+    for route in asyncio.run(resolve_all(wanted)):
+        if isinstance(route, TunnelsError):
+            found.append(route)
+            continue
+        try:
+            said = [Note(remark.host, remark.is_hop, *remark.note) for remark in remarks(route)]
+            found.append(Described(describe(route), said))
+        except TunnelsError as error:
+            found.append(error)
+    return found
+
+
+def notes(found: Sequence[tuple[Profile, Resolved]]) -> list[str]:
+    """Write each thing that ssh_config says and that is not done once, with the profiles that it concerns."""
+    places: dict[tuple[str, str, str], list[str]] = {}
+    for profile, resolved in found:
+        if isinstance(resolved, TunnelsError):
+            continue
+        for note in resolved.notes:
+            where = f"{note.host} before {profile.name}" if note.hop else profile.name
+            known = places.setdefault((note.keyword, note.value, note.text), [])
+            if where not in known:
+                known.append(where)
+    lines = []
+    for (keyword, value, text), concerned in places.items():
+        said = f"{keyword} {value}".strip()
+        lines.append(
+            f"{said} ({', '.join(concerned)}): {text}" if said else f"{', '.join(concerned)}: {text}"
+        )
+    return lines
 
 
 def _show(profile: Profile, resolved: Resolved) -> None:
@@ -90,7 +142,7 @@ def _show(profile: Profile, resolved: Resolved) -> None:
     if isinstance(resolved, TunnelsError):
         output.show_error(resolved)
     else:
-        for key, value in resolved:
+        for key, value in resolved.rows:
             out.print(Text.assemble("    ", (key.ljust(16), "dim"), value))
     for event, words in _hooks(profile).items():
         out.print(Text.assemble("    ", (event.ljust(16), "dim"), shlex.join(words)))
@@ -103,7 +155,8 @@ def _as_json(profile: Profile, resolved: Resolved) -> Json:
     return {
         "name": profile.name,
         "forwards": [{"kind": forward.kind.value, "forward": str(forward)} for forward in profile.forwards],
-        "resolved": None if isinstance(resolved, TunnelsError) else [list(item) for item in resolved],
+        "resolved": None if isinstance(resolved, TunnelsError) else [list(item) for item in resolved.rows],
+        "notes": [] if isinstance(resolved, TunnelsError) else [note._asdict() for note in resolved.notes],
         "hooks": {event: list(words) for event, words in _hooks(profile).items()},
         "unsupported": unsupported(profile),
         "error": None if error is None else error_to_json(error.info),
@@ -137,7 +190,7 @@ def ssh_command(profile: Profile) -> str:
         words += ["-J", ",".join(profile.jump)]
     if profile.port is not None:
         words += ["-p", str(profile.port)]
-    if profile.ciphers:
+    if profile.ciphers and profile.ciphers[0][0] not in "+-^":  # -c does not take all of these
         words += ["-c", ",".join(profile.ciphers)]
     if profile.compression:
         words.append("-C")
@@ -149,6 +202,8 @@ def ssh_command(profile: Profile) -> str:
 
 def _options(profile: Profile) -> list[str]:
     options = []
+    if profile.ciphers and profile.ciphers[0][0] in "+-^":
+        options.append(f"Ciphers={','.join(profile.ciphers)}")
     if profile.keepalive is not None:
         options.append(f"ServerAliveInterval={profile.keepalive:.0f}")
     if profile.keepalive_count is not None:

@@ -68,9 +68,28 @@ def _policy(value: Any) -> HostKeyPolicy:
     return words[word]
 
 
+#: Before the first of a list: add to the default, take from it, put in front of it (ssh_config(5), Ciphers).
+_CIPHER_PREFIXES = "+-^"
+
+
+def _read_ciphers(value: Any, path: KeyPath, notes: Notes) -> Any:
+    """Read ``"a,b"``, ``["a", "b"]``, or a change of the default: ``"+a,b"``."""
+    found = many(_cipher, separator=",")(value, path, notes)
+    if found is BAD or not found:
+        return found
+    if any(name[0] in _CIPHER_PREFIXES for name in found[1:]):
+        notes.add(path, "only the first cipher may have a +, - or ^", 'for example "+aes128-cbc,3des-cbc"')
+        return BAD
+    if found[0][0] not in _CIPHER_PREFIXES and any(set(name) & {"*", "?"} for name in found):
+        notes.add(path, "a pattern is not the name of a cipher", 'for example "-*-cbc" takes them away')
+        return BAD
+    return found
+
+
 def _cipher(value: Any) -> str:
     name = text(value, 'ciphers = "aes128-gcm@openssh.com"')
-    if name[0] in "+-^" or not all(char.isascii() and (char.isalnum() or char in "@.-") for char in name):
+    bare = name[1:] if name[0] in _CIPHER_PREFIXES else name
+    if not bare or not all(char.isascii() and (char.isalnum() or char in "@.-*?") for char in bare):
         raise UsageError(
             f"{quoted(name)} is not the name of a cipher",
             hint='ciphers = "aes128-gcm@openssh.com,aes256-ctr"',
@@ -125,7 +144,7 @@ PROFILE_FIELDS: dict[str, Reader] = {
     "remote_unlink": flag("remote_unlink = true"),
     "tags": many(_checked(check_name, 'tags = ["work"]')),
     "description": one(_description),
-    "ciphers": many(_cipher, separator=","),
+    "ciphers": _read_ciphers,
     "compression": flag("compression = true"),
     "retry": table(
         {

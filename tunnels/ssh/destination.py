@@ -5,19 +5,22 @@ No process is started and no file is read here; `tunnels.ssh.resolve` does the a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from tunnels.core.profile import HostSpec, Profile
 from tunnels.errors import BadSetting
+from tunnels.ssh.keywords import Note
 from tunnels.ssh.tokens import TokenError, Tokens
 
 AddressFamily = Literal["any", "inet", "inet6"]
 StrictHostKeyChecking = Literal["yes", "no", "ask", "accept-new"]
+UpdateHostKeys = Literal["yes", "no", "ask"]
 
 DEFAULT_PORT = 22
 DEFAULT_KEEPALIVE_COUNT = 3  # ssh_config(5), ServerAliveCountMax
 DEFAULT_PASSWORD_PROMPTS = 3  # ssh_config(5), NumberOfPasswordPrompts
+DEFAULT_RSA_BITS = 1024  # ssh_config(5), RequiredRSASize
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +76,16 @@ class Destination:
     pubkey_authentication: bool = True
     password_authentication: bool = True
     kbd_interactive_authentication: bool = True
-    number_of_password_prompts: int = DEFAULT_PASSWORD_PROMPTS  #: for each method
-    batch_mode: bool = False  #: nobody is to be asked anything
+    number_of_password_prompts: int = DEFAULT_PASSWORD_PROMPTS
+    batch_mode: bool = False  #: nobody is to be asked for a password or passphrase
+    pubkey_accepted_algorithms: tuple[str, ...] = ()
+    ca_signature_algorithms: tuple[str, ...] = ()
+    required_rsa_size: int = DEFAULT_RSA_BITS  #: bits
+    pkcs11_provider: str | None = None  #: a library
+    security_key_provider: str | None = None  #: a library; ``None``: what is built in
+    update_host_keys: UpdateHostKeys = "yes"
+    ip_qos: int | None = None  #: the byte of IP_TOS; ``None``: the system's own
+    notes: tuple[Note, ...] = field(default=(), compare=False)  #: what is set and not done
 
     def __str__(self) -> str:
         return str(HostSpec(self.hostname, self.user, None if self.port == DEFAULT_PORT else self.port))
@@ -139,9 +150,13 @@ def with_timing(found: Destination, profile: Profile) -> Destination:
 
 
 def with_known_hosts(found: Destination, profile: Profile, machine: LocalMachine) -> Destination:
-    """Put the profile's files in the place of UserKnownHostsFile."""
+    """Put the profile's files in the place of UserKnownHostsFile.
+
+    As there, files of one's own turn UpdateHostKeys off (ssh_config(5)), unless it is to ask.
+    """
     files = tuple(in_home(file, machine) for file in profile.known_hosts if file.strip().lower() != "none")
-    return replace(found, user_known_hosts_files=files)
+    update: UpdateHostKeys = "ask" if found.update_host_keys == "ask" else "no"
+    return replace(found, user_known_hosts_files=files, update_host_keys=update)
 
 
 def in_home(file: str, machine: LocalMachine) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 import struct
 import sys
@@ -25,6 +26,10 @@ _FAMILIES = {"any": socket.AF_UNSPEC, "inet": socket.AF_INET, "inet6": socket.AF
 #: retransmissions, in milliseconds; without it, 120 s. macOS (netinet/tcp.h): seconds without an acknowledgement.
 _TCP_RTO_MAX_MS = 44
 _TCP_RXT_CONNDROPTIME = 0x80
+
+#: macOS (netinet/in.h, netinet6/in6.h): the number of the interface that a socket uses.
+_IP_BOUND_IF = 25
+_IPV6_BOUND_IF = 125
 
 #: tcpi_segs_in of struct tcp_info (linux/tcp.h): packets of the other side, also those that only acknowledge.
 _TCP_INFO_SEGMENTS = struct.Struct("=140xI")
@@ -49,11 +54,54 @@ async def dial(
         if destination.bind_address is not None:
             local = await loop.getaddrinfo(destination.bind_address, 0, type=socket.SOCK_STREAM)
         sock = await aiohappyeyeballs.start_connection(
-            found, local_addr_infos=local, happy_eyeballs_delay=ATTEMPT_DELAY, interleave=1
+            found,
+            local_addr_infos=local,
+            happy_eyeballs_delay=ATTEMPT_DELAY,
+            interleave=1,
+            socket_factory=lambda info: _open(info, destination),
         )
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     _bound_silence(sock, user_timeout(destination))
     return sock
+
+
+def _open(info: Any, destination: Destination) -> socket.socket:
+    """Make the socket for one address, as ssh_config wants it; what it says has to be said before the dialling."""
+    family, kind, protocol, *_ = info
+    sock = socket.socket(family, kind, protocol)
+    try:
+        if destination.bind_interface is not None:
+            _bind_to_interface(sock, destination.bind_interface)
+        if destination.ip_qos is not None:
+            with contextlib.suppress(OSError):  # a wish, in ssh too
+                if family == socket.AF_INET6:
+                    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, destination.ip_qos)
+                else:
+                    sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, destination.ip_qos)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _bind_to_interface(sock: socket.socket, name: str) -> None:
+    """Let a connection leave through one interface only (BindInterface). Linux 5.7 asks no privilege for that.
+
+    Raises OSError: there is no such interface now, or this system cannot do it.
+    """
+    try:
+        if sys.platform == "linux":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name.encode() + b"\0")
+        elif sys.platform == "darwin":
+            family = sock.family == socket.AF_INET6
+            level, option = (
+                (socket.IPPROTO_IPV6, _IPV6_BOUND_IF) if family else (socket.IPPROTO_IP, _IP_BOUND_IF)
+            )
+            sock.setsockopt(level, option, socket.if_nametoindex(name))
+        else:
+            raise OSError(errno.EOPNOTSUPP, "this system cannot do it")
+    except OSError as exc:
+        raise OSError(exc.errno, f"BindInterface {name}: {exc.strerror or exc}") from exc
 
 
 async def _resolve(destination: Destination) -> list[Any]:

@@ -12,7 +12,7 @@ import asyncssh
 from tunnels.core.profile import Profile
 from tunnels.core.question import Answer, Dialogue, Question
 from tunnels.errors import HostUnreachable, LoginRefused, TunnelsError
-from tunnels.ssh import keys, prompts
+from tunnels.ssh import algorithms, keys, prompts
 from tunnels.ssh.client import Client
 from tunnels.ssh.cpu import has_aes
 from tunnels.ssh.destination import Destination
@@ -55,6 +55,12 @@ class Hop:
         offered = keys.Keys()
         try:
             offered = await keys.gather(self._destination)
+            pairs = algorithms.allowed(offered.pairs, self._destination)
+            if left_out := len(offered.pairs) - len(pairs):
+                offered.skipped.append(
+                    f"{left_out} of them (PubkeyAcceptedAlgorithms or RequiredRSASize does not allow it)"
+                )
+            offered.pairs = pairs
             conn = await self._connect(offered, on_found)
         except asyncio.CancelledError:
             raise

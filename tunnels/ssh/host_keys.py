@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Final
 
 from tunnels.core.profile import HostKeyPolicy
 from tunnels.errors import BadSetting, HostKeyRejected, HostKeyUnknown
-from tunnels.ssh import known_hosts
+from tunnels.ssh import algorithms, known_hosts
 from tunnels.ssh.destination import Destination
 from tunnels.ssh.known_hosts import Entry, Marker, NewHostKey, Standing
 
@@ -170,6 +170,7 @@ class HostKeyChecker:
             BadSetting: the list of revoked keys cannot be used.
 
         """
+        algorithms.check_host_key(blob, self._destination)
         shown = f"{known_hosts.short_type(key_type)} {known_hosts.fingerprint(blob)}"
         if self._revoked.has(blob):
             raise self._is_revoked(shown, str(self._destination.revoked_host_keys))
@@ -192,6 +193,7 @@ class HostKeyChecker:
             BadSetting: the list of revoked keys cannot be used.
 
         """
+        algorithms.check_ca_key(blob, self._destination)
         shown = f"{known_hosts.short_type(known_hosts.key_type_of(blob))} {known_hosts.fingerprint(blob)}"
         verdict = known_hosts.lookup_ca(self._entries, self._names, blob)
         if self._revoked.has(blob) or verdict.standing is Standing.REVOKED:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from tunnels.ssh import algorithms
 from tunnels.ssh.destination import Destination
 
 #: Seconds between keepalives, and how many may go unanswered; a dead link is found after 60 s.
@@ -51,7 +52,12 @@ def connect_options(
 
     What has to be made for each attempt (the socket, the keys, the client object, and ``known_hosts``,
     which must never be left out) is not among them.
+
+    Raises:
+        BadSetting: a list of algorithms has none that asyncssh knows.
+
     """
+    ciphers = CIPHERS_WITH_AES if aes else CIPHERS_WITHOUT_AES
     options: dict[str, Any] = {
         "host": destination.hostname,
         "port": destination.port,
@@ -70,14 +76,19 @@ def connect_options(
         "login_timeout": 0,  # ours (`ssh.hop`) does not count the time that a person takes
         "tcp_keepalive": destination.tcp_keepalive,
         "compression_algs": ["zlib@openssh.com", "none"] if destination.compression else ["none"],
-        "encryption_algs": list(destination.ciphers or (CIPHERS_WITH_AES if aes else CIPHERS_WITHOUT_AES)),
+        "encryption_algs": list(ciphers),
     }
-    if destination.preferred_authentications:  # without it: asyncssh's order, which is also ssh's
-        options["preferred_auth"] = list(destination.preferred_authentications)
-    if destination.kex_algorithms:
-        options["kex_algs"] = list(destination.kex_algorithms)
-    if destination.macs:
-        options["mac_algs"] = list(destination.macs)
+    if destination.ciphers:
+        options["encryption_algs"] = algorithms.chosen("Ciphers", destination.ciphers, ciphers, destination)
+    for option, keyword, said in (
+        ("kex_algs", "KexAlgorithms", destination.kex_algorithms),
+        ("mac_algs", "MACs", destination.macs),
+        ("preferred_auth", "PreferredAuthentications", destination.preferred_authentications),
+    ):
+        if said:
+            options[option] = algorithms.chosen(keyword, said, algorithms.defaults(keyword), destination)
+    if destination.pubkey_accepted_algorithms:
+        options["signature_algs"] = algorithms.signatures(destination.pubkey_accepted_algorithms, destination)
     if destination.rekey_bytes is not None:
         options["rekey_bytes"] = destination.rekey_bytes
     if destination.rekey_seconds is not None:

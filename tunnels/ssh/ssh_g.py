@@ -15,13 +15,16 @@ from tunnels.ssh.destination import (
     DEFAULT_KEEPALIVE_COUNT,
     DEFAULT_PASSWORD_PROMPTS,
     DEFAULT_PORT,
+    DEFAULT_RSA_BITS,
     AddressFamily,
     Destination,
     LocalMachine,
     StrictHostKeyChecking,
+    UpdateHostKeys,
     expand_proxy_command,
     tokens_of,
 )
+from tunnels.ssh.keywords import notes_on
 from tunnels.ssh.tokens import TokenError, Tokens
 
 #: Every keyword of ``ssh -G`` in lower case, and its values, one for each line.
@@ -76,6 +79,10 @@ def destination_from(
 
     """
     read = _Reader(keywords, defaults or {}, spec.host)
+    if refusal := read.text("refuseconnection"):
+        raise BadSetting(
+            f"ssh_config refuses connections to {spec.host}: {refusal}", hint="see RefuseConnection"
+        )
     hostname = read.text("hostname") or spec.host
     port = read.number("port") or spec.port or DEFAULT_PORT
     user = read.text("user") or spec.user or machine.user
@@ -125,6 +132,14 @@ def destination_from(
         kbd_interactive_authentication=read.flag("kbdinteractiveauthentication", default=True),
         number_of_password_prompts=read.number("numberofpasswordprompts", DEFAULT_PASSWORD_PROMPTS),
         batch_mode=read.flag("batchmode"),
+        pubkey_accepted_algorithms=read.algorithms("pubkeyacceptedalgorithms"),
+        ca_signature_algorithms=read.algorithms("casignaturealgorithms"),
+        required_rsa_size=read.number("requiredrsasize", read.number("rsaminsize", DEFAULT_RSA_BITS)),
+        pkcs11_provider=expand.library(read.text("pkcs11provider")),
+        security_key_provider=expand.library(read.text("securitykeyprovider")),
+        update_host_keys=_updates(read.first("updatehostkeys")),
+        ip_qos=quality(read.first("ipqos")) if read.configured("ipqos") else None,
+        notes=notes_on(keywords, defaults or {}),
     )
 
 
@@ -223,6 +238,17 @@ class _Expander:
         except TokenError as error:
             raise BadSetting(f"IdentityAgent of {self._host}: {error}") from error
 
+    def library(self, value: str | None) -> str | None:
+        """PKCS11Provider and SecurityKeyProvider: a path, or the variable that has it."""
+        if value is None or value == "internal":
+            return None
+        if value.startswith("$") and not value.startswith("${"):
+            return self._environ.get(value[1:]) or None
+        try:
+            return self._tokens.expand_path(value.replace("%", "%%"), self._environ)
+        except TokenError:  # a variable that is not set
+            return None
+
     def command(self, value: str | None) -> str | None:
         if value is None:
             return None
@@ -259,3 +285,40 @@ def _family(value: str) -> AddressFamily:
             return "inet6"
         case _:
             return "any"
+
+
+def _updates(value: str) -> UpdateHostKeys:
+    match value.lower():
+        case "no" | "false":
+            return "no"
+        case "ask":
+            return "ask"
+        case _:
+            return "yes"
+
+
+#: The names of IPQoS (ssh_config(5)) as the byte of IP_TOS: RFC 2474, 2597, 3246 and 8622, and RFC 1349.
+_QUALITIES = {
+    **{f"af{row}{column}": (row * 8 + column * 2) << 2 for row in range(1, 5) for column in range(1, 4)},
+    **{f"cs{number}": number << 5 for number in range(8)},
+    "ef": 0xB8,
+    "le": 0x04,
+    "lowdelay": 0x10,
+    "throughput": 0x08,
+    "reliability": 0x04,
+}
+
+
+def quality(value: str) -> int | None:
+    """Read the first value of IPQoS, the one that ``ssh -N`` takes; None: the system's default.
+
+    A number is a decimal, hexadecimal or octal one of a byte.
+    """
+    word = (value.split() or [""])[0].lower()
+    if word in _QUALITIES:
+        return _QUALITIES[word]
+    try:
+        number = int(word, 8 if word.isdigit() and word.startswith("0") else 0)
+    except ValueError:
+        return None
+    return number if 0 <= number <= 0xFF else None
