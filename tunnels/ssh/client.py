@@ -9,6 +9,7 @@ import asyncssh
 
 from tunnels.errors import TunnelsError
 from tunnels.ssh.host_keys import HostKeyChecker
+from tunnels.ssh.keys import Keys
 from tunnels.ssh.login import Login
 
 _log = logging.getLogger("tunnels")
@@ -20,6 +21,7 @@ class Client(asyncssh.SSHClient):
     def __init__(self, checker: HostKeyChecker, login: Login) -> None:
         self.checker = checker
         self.login = login
+        self.keys = Keys()
         self.verdict: TunnelsError | None = None  #: why the host key was not accepted
         self.lost: list[Exception | None] = []
         self.on_lost: Callable[[Exception | None], None] | None = None
@@ -46,6 +48,10 @@ class Client(asyncssh.SSHClient):
             _log.error("checking a host key ended with a bug", exc_info=exc)
             return False
         return True
+
+    async def public_key_auth_requested(self) -> asyncssh.SSHKeyPair | None:
+        """The server takes public keys; asked again after each that it did not take."""
+        return await self.keys.next()
 
     async def password_auth_requested(self) -> str | None:
         """The server takes passwords; asked again after one that it did not take."""

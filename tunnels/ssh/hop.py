@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import asyncssh
@@ -48,20 +49,19 @@ class Hop:
         """Connect and log in. Raises ConnectError, or PersonNeeded."""
         offered = keys.Keys()
         try:
-            offered = await keys.gather(self._destination)
-            conn = await self._connect(offered, on_found)
+            self.client.keys = offered = await keys.gather(self._destination, self)
+            conn = await self._connect(on_found)
         except asyncio.CancelledError:
             raise
         except Exception as exc:
             raise self._error(exc, offered) from exc
         finally:
             offered.close()
+        offered.succeeded()
         self._login.succeeded()
         return conn
 
-    async def _connect(
-        self, offered: keys.Keys, on_found: Callable[[tuple[str, ...]], None]
-    ) -> asyncssh.SSHClientConnection:
+    async def _connect(self, on_found: Callable[[tuple[str, ...]], None]) -> asyncssh.SSHClientConnection:
         options: dict[str, Any] = connect_options(
             self._destination, host_key_algorithms=self._checker.algorithms(), aes=has_aes()
         )
@@ -77,7 +77,7 @@ class Hop:
                 return await asyncssh.connect(
                     known_hosts=self._checker.asyncssh_known_hosts(),
                     **options,
-                    client_keys=offered.pairs or None,
+                    client_keys=None,  # it asks `client` for one after the other
                     client_factory=lambda: self.client,
                 )
         except BaseException as exc:
@@ -109,13 +109,21 @@ class Hop:
 
     async def ask(self, question: Question) -> Answer:
         """Ask; meanwhile the login may take longer."""
+        with self.patience(ANSWER_TIMEOUT):
+            return await self._dialogue.ask(question)
+
+    @contextlib.contextmanager
+    def patience(self, seconds: float) -> Iterator[None]:
+        """Let the login take so many seconds more, while a person does something; then it has its time again."""
         now = asyncio.get_running_loop().time
         if self._limit is not None:
-            self._limit.reschedule(now() + ANSWER_TIMEOUT)
-        answer = await self._dialogue.ask(question)
-        if self._limit is not None:
-            self._limit.reschedule(now() + LOGIN_TIMEOUT)
-        return answer
+            self._limit.reschedule(now() + seconds)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(RuntimeError):  # the attempt is over
+                if self._limit is not None:
+                    self._limit.reschedule(now() + LOGIN_TIMEOUT)
 
     def recall(self, subject: str) -> str | None:
         """See `Dialogue.recall`."""
