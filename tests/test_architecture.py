@@ -79,7 +79,7 @@ LAZY: dict[str, tuple[set[str], str]] = {
     "cli.up": ({"daemon.foreground"}, "`up -f` is the engine in the foreground"),
     "cli.demo": ({"daemon.app", "daemon.demo"}, "the demo runs the engine"),
     "cli.daemon": ({"daemon.app"}, "`daemon run` is the daemon"),
-    "cli.check": ({"ssh.resolve"}, "shows what ssh_config makes of a profile"),
+    "cli.check": ({"ssh.key_check", "ssh.resolve"}, "shows what ssh_config makes of a profile"),
 }
 
 #: Who may import what is not ours and not Python's.

@@ -66,9 +66,11 @@ def _resolve(profile: Profile) -> Resolved:
     """What ssh_config makes of the profile."""
     import asyncio  # noqa: PLC0415
 
-    from tunnels.ssh.resolve import describe, resolve  # noqa: PLC0415 - asks `ssh -G`; only this needs it
+    from tunnels.ssh.key_check import check_explicit  # noqa: PLC0415 - only this needs it
+    from tunnels.ssh.resolve import describe, resolve  # noqa: PLC0415 - asks `ssh -G`
 
     try:
+        check_explicit(profile.identity_file)
         return describe(asyncio.run(resolve(profile)))
     except TunnelsError as error:
         return error
