@@ -16,7 +16,7 @@ from pathlib import Path
 
 import asyncssh
 
-from tunnels.ssh import agent_keys, certificates, key_file
+from tunnels.ssh import agent_keys, certificates, key_file, pkcs11
 from tunnels.ssh.agent_keys import AgentKeys
 from tunnels.ssh.certificates import Certificate
 from tunnels.ssh.destination import Destination
@@ -118,6 +118,11 @@ def _gathered(destination: Destination, attempt: Attempt, keys: Keys) -> list[Of
         for offer in gathering.identity(Path(path)):
             asks = isinstance(offer, Later) or offer.asks
             (last if asks and not destination.identity_files_configured else first).append(offer)
+    if destination.pkcs11_provider is not None:
+        card = Later(
+            f"PKCS11Provider {destination.pkcs11_provider}", lambda: pkcs11.offers(destination, attempt)
+        )
+        first.insert(len(first) if destination.identity_files_configured else 0, card)
     first += gathering.certificates_of_the_agent()
     if not destination.identities_only:
         first += gathering.others_of_the_agent()
