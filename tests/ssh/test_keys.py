@@ -18,11 +18,11 @@ import pytest
 from tests.e2e.bed.wait import eventually
 from tests.ssh.person import Person
 from tunnels.errors import BadSetting
-from tunnels.ssh import agent_keys, keys
+from tunnels.ssh import agent_keys, keys, pkcs11
 from tunnels.ssh.destination import Destination
 from tunnels.ssh.key_check import check_explicit
 from tunnels.ssh.keys import Keys, gather
-from tunnels.ssh.offer import Offer
+from tunnels.ssh.offer import Offer, Unusable
 
 needs_agent = pytest.mark.skipif(
     shutil.which("ssh-agent") is None or shutil.which("ssh-add") is None, reason="there is no ssh-agent"
@@ -341,3 +341,123 @@ async def test_closing_hangs_up_on_the_agent_and_twice_is_no_error(home: Path, a
     found.close()
     found.close()
     assert found.agent is None
+
+
+# --- order, and what is asked for -------------------------------------------------------------------
+
+
+@needs_agent
+async def test_ssh_s_own_default_that_needs_a_passphrase_comes_after_the_agent_but_a_configured_one_before(
+    home: Path, agent: str
+) -> None:
+    other, locked = make(home, "other"), encrypt(make(home, "locked"))
+    add(agent, other)
+    for configured, wanted in ((True, [locked, other]), (False, [other, locked])):
+        with gathered(await look(destination(locked, configured=configured, agent=agent))) as found:
+            assert blobs(found) == [public(path) for path in wanted]
+
+
+async def test_the_same_key_under_two_names_costs_one_try(home: Path) -> None:
+    one = make(home, "one")
+    (home / "two").write_bytes(one.read_bytes())
+    (home / "two").chmod(0o600)
+    assert [offer.name for offer in await all_of(await look(destination(one, home / "two")))] == [str(one)]
+
+
+async def test_what_was_good_the_last_time_is_first_for_that_server_and_no_other(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "_good", {})
+    where = destination(make(home, "one"), make(home, "two"))
+    found = await look(where)
+    (_, two) = await all_of(found)
+    await two.sign_async(b"data")
+    found.succeeded()
+    assert blobs(await look(where)) == [public(home / "two"), public(home / "one")]
+    assert blobs(await look(replace(where, user="you"))) == [public(home / "one"), public(home / "two")]
+
+
+async def test_a_key_that_was_shown_and_never_used_is_not_remembered_as_good(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a password let us in after it was refused."""
+    monkeypatch.setattr(keys, "_good", {})
+    found = await look(destination(make(home, "one")))
+    await all_of(found)
+    found.succeeded()
+    assert keys._good == {}
+
+
+async def test_the_memory_of_what_was_good_is_bounded(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "_good", {})
+    monkeypatch.setattr(keys, "_REMEMBERED", 3)
+    one = make(home, "one")
+    for port in range(5):
+        found = await look(replace(destination(one), port=port))
+        (offer,) = await all_of(found)
+        await offer.sign_async(b"data")
+        found.succeeded()
+    assert [port for _, _, port in keys._good] == [2, 3, 4]
+
+
+async def test_an_encrypted_key_is_offered_and_nobody_is_asked_before_a_server_wants_it(home: Path) -> None:
+    one, person = encrypt(make(home, "one")), Person("secret")
+    found = await look(destination(one), person)
+    (offer,) = await all_of(found)
+    assert (offer.public_data, person.asked) == (public(one), [])
+    signature = await offer.sign_async(b"data")
+    assert asyncssh.read_public_key(f"{one}.pub").verify(b"data", signature)
+    assert len(person.asked) == 1
+
+
+async def test_an_old_key_without_a_public_half_is_asked_about_when_it_is_its_turn(home: Path) -> None:
+    key = asyncssh.generate_private_key("ecdsa-sha2-nistp256")
+    path = home / "pem"
+    key.write_private_key(str(path), "pkcs1-pem", passphrase="secret", cipher_name="aes128-cbc")
+    path.chmod(0o600)
+    person = Person("secret")
+    found = await look(destination(make(home, "one"), path), person)
+    assert person.asked == []
+    assert [offer.public_data for offer in await all_of(found)] == [public(home / "one"), key.public_data]
+    found = await look(destination(path), Person(""))
+    assert await all_of(found) == []
+    assert found.describe() == f"there was no key to try; skipped {path} (no passphrase was given)"
+
+
+async def test_a_public_half_that_belongs_to_another_key_is_found_out(home: Path) -> None:
+    key = asyncssh.generate_private_key("ecdsa-sha2-nistp256")
+    path = home / "pem"
+    key.write_private_key(str(path), "pkcs1-pem", passphrase="secret", cipher_name="aes128-cbc")
+    path.chmod(0o600)
+    asyncssh.generate_private_key("ecdsa-sha2-nistp256").write_public_key(f"{path}.pub")
+    (offer,) = await all_of(await look(destination(path), Person("secret")))
+    with pytest.raises(ValueError, match="that of another key"):
+        await offer.sign_async(b"data")
+
+
+async def test_a_security_key_without_the_extra_or_the_agent_is_named_with_what_to_do(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "lives_in_a_token", lambda _algorithm: True)
+    monkeypatch.setattr("tunnels.ssh.security_keys.installed", lambda: False)
+    one = make(home, "one")
+    found = await look(destination(one))
+    assert found.waiting == []
+    assert found.skipped == [f"{one} (it lives in a security key: `ssh-add {one}`, or install tunnels[fido])"]
+
+
+async def test_a_smart_card_is_looked_at_when_it_is_its_turn(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    async def offers(where: Destination, _attempt: object) -> list[Offer]:
+        asked.append(where)
+        raise Unusable("there is no card")
+
+    monkeypatch.setattr(pkcs11, "offers", offers)
+    found = await look(replace(destination(make(home, "one")), pkcs11_provider="/card.so"))
+    assert names(found) == [str(home / "one"), "PKCS11Provider /card.so"]
+    assert asked == []
+    await all_of(found)
+    assert found.describe() == f"tried {home / 'one'}; skipped PKCS11Provider /card.so (there is no card)"
