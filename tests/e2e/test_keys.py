@@ -78,6 +78,13 @@ class Place:
         )
         self.works()
 
+    def keeps(self, secret: str) -> None:
+        """Nothing that the product has written, and no argument of its processes, has the secret."""
+        for path in self.tunnels.home.rglob("*"):
+            assert not path.is_file() or secret.encode() not in path.read_bytes(), path
+        for process in self.tunnels.processes():
+            assert secret not in " ".join(process.cmdline())
+
     def refused(self) -> str:
         """``tunnels up`` without a terminal, in vain; returns why."""
         self.tunnels.up("work", expect=NOT_AS_ASKED)
@@ -103,7 +110,9 @@ def test_a_passphrase_is_asked_for_on_the_terminal_and_not_again_when_the_connec
     assert str(key) in shown
     assert PASSPHRASE not in shown
     place.comes_back()
-    assert PASSPHRASE not in place.tunnels.log
+    place.keeps(PASSPHRASE)
+    place.tunnels.down("work")
+    place.tunnels.up("work", expect=NEEDS_PERSON)  # nothing is kept beyond `down`
 
 
 def test_without_a_terminal_the_tunnel_waits_for_the_passphrase_and_any_terminal_gives_it(
@@ -114,6 +123,17 @@ def test_without_a_terminal_the_tunnel_waits_for_the_passphrase_and_any_terminal
     tunnel = place.tunnels.tunnel("work")
     assert tunnel["state"] == "needs-input"
     assert "passphrase" in tunnel["error"]["message"]
+    place.up((ASKED, PASSPHRASE))
+    place.comes_back()
+
+
+def test_a_passphrase_that_comes_after_the_server_has_stopped_waiting_is_asked_for_anew(
+    tunnels: Tunnels, site: Site, start_sshd: Callable[..., Sshd], tmp_path: Path
+) -> None:
+    place = Place(tunnels, site, start_sshd("LoginGraceTime 3"), tmp_path)
+    place.profile(identity_file=str(place.key(passphrase=PASSPHRASE)))
+    tunnels.up("work", expect=NEEDS_PERSON)
+    tunnels.wait_tunnel("work", lambda it: it["question"]["stale"], what="a server that has hung up")
     place.up((ASKED, PASSPHRASE))
     place.comes_back()
 

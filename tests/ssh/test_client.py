@@ -13,7 +13,9 @@ from tunnels.errors import HostKeyRejected
 from tunnels.ssh.client import Client
 from tunnels.ssh.destination import Destination
 from tunnels.ssh.host_keys import HostKeyChecker
+from tunnels.ssh.keys import Keys
 from tunnels.ssh.login import Login
+from tunnels.ssh.offer import Offer
 
 KEY = asyncssh.generate_private_key("ssh-ed25519").convert_to_public()
 BAD = HostKeyRejected("the host key of bastion has changed")
@@ -88,3 +90,15 @@ def test_the_end_is_told_to_whoever_listens_and_kept_for_whoever_comes_later() -
     asked.connection_lost(second)
     assert asked.lost == [first, second]
     assert heard == [second]
+
+
+async def test_keys_are_handed_out_one_at_a_time_and_then_there_are_none() -> None:
+    async def sign(_data: bytes, _algorithm: bytes) -> bytes:
+        return b""
+
+    asked = client(None)
+    assert await asked.public_key_auth_requested() is None, "before anybody has looked for keys"
+    one = Offer("one", KEY, sign)
+    asked.keys = Keys(waiting=[one])
+    assert [await asked.public_key_auth_requested() for _ in range(2)] == [one, None]
+    assert asked.keys.describe() == "tried one"
