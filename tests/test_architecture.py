@@ -81,7 +81,10 @@ LAZY: dict[str, tuple[set[str], str]] = {
     "cli.up": ({"daemon.foreground"}, "`up -f` is the engine in the foreground"),
     "cli.demo": ({"daemon.app", "daemon.demo"}, "the demo runs the engine"),
     "cli.daemon": ({"daemon.app"}, "`daemon run` is the daemon"),
-    "cli.check": ({"ssh.describe", "ssh.resolve"}, "shows what ssh_config makes of a profile"),
+    "cli.check": (
+        {"ssh.describe", "ssh.key_check", "ssh.resolve"},
+        "shows what ssh_config makes of a profile",
+    ),
 }
 
 #: Who may import what is not ours and not Python's.
@@ -94,6 +97,11 @@ LIBRARIES: dict[str, tuple[set[str], str]] = {
     "psutil": ({"forwarding.ports"}, "names the holder of a port, and nothing else"),
     "keyring": ({"system_keyring"}, "an extra: whoever has not got it misses one file of ours"),
     "uvloop": ({"daemon.app"}, "one place chooses the event loop"),
+}
+
+#: What comes with an extra of ours, and may be absent.
+EXTRAS: dict[str, tuple[set[str], str]] = {
+    "pkcs11": ({"ssh.pkcs11_token"}, "smart cards; the only place that speaks with one"),
 }
 
 #: What of the standard library the pure core may use: nothing that waits, reads, writes, asks or rolls dice.
@@ -244,9 +252,9 @@ def test_the_command_line_imports_the_engine_inside_functions_and_only_where_it_
     assert found == allowed, f"{module}: {reason}"
 
 
-@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("library", [*LIBRARIES, *EXTRAS])
 def test_a_library_is_used_only_where_its_row_says(library: str) -> None:
-    allowed, reason = LIBRARIES[library]
+    allowed, reason = {**LIBRARIES, **EXTRAS}[library]
     users = [each for each in ALL_IMPORTS if not each.is_ours and room_of(each.module) == library]
     assert [str(each) for each in users if not within(each.importer, allowed)] == [], reason
     unused = {where for where in allowed if not any(within(each.importer, {where}) for each in users)}
@@ -256,8 +264,9 @@ def test_a_library_is_used_only_where_its_row_says(library: str) -> None:
 def test_every_library_has_a_row_and_is_required_by_the_package() -> None:
     used = {room_of(each.module) for each in ALL_IMPORTS if not each.is_ours}
     used -= sys.stdlib_module_names
-    assert used - set(LIBRARIES) == set(), "not in the table"
+    assert used - set(LIBRARIES) - set(EXTRAS) == set(), "not in the table"
     project = tomllib.loads(PYPROJECT.read_text("utf-8"))["project"]
+    assert set(EXTRAS) <= set(project["optional-dependencies"])
     required = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
     names = {
         requirement.partition(";")[0].split("[")[0].strip(" <>=,.0123456789") for requirement in required

@@ -139,7 +139,10 @@ def test_without_a_daemon_it_is_not_running() -> None:
 # --- asking and being answered --------------------------------------------------------------------
 
 
-def test_each_request_has_a_number_of_its_own_and_says_what_is_asked_for(line: Line) -> None:
+def test_each_request_has_a_number_of_its_own_and_says_what_is_asked_for(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSH_AUTH_SOCK", "/run/agent")
     result = {"tunnels": {"work-db": "started"}}
     it = line.client(
         {"id": 1, "result": result}, {"id": 2, "result": {"stopped": []}}, {"id": 3, "result": {}}
@@ -148,9 +151,17 @@ def test_each_request_has_a_number_of_its_own_and_says_what_is_asked_for(line: L
     assert it.down(["work-db"]) == []
     it.answer("work-db", "7", "yes")
     assert line.asked() == [
-        {"id": 1, "command": "up", "names": ["work-db"], "config": "/p.toml"},
+        {"id": 1, "command": "up", "names": ["work-db"], "config": "/p.toml", "agent": "/run/agent"},
         {"id": 2, "command": "down", "names": ["work-db"], "everything": False},
-        {"id": 3, "command": "answer", "name": "work-db", "question_id": "7", "answer": "yes", "save": False},
+        {
+            "id": 3,
+            "command": "answer",
+            "name": "work-db",
+            "question_id": "7",
+            "answer": "yes",
+            "save": False,
+            "agent": "/run/agent",
+        },
     ]
 
 

@@ -6,6 +6,7 @@ command 30 ms. All calls raise `TunnelsError`: what the daemon answered, or why 
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from types import TracebackType
@@ -56,7 +57,7 @@ class Client:
 
     def up(self, names: list[str], config: str) -> dict[str, str]:
         """Start tunnels; says for each whether it was ``started``, ``already`` up, or ``changed`` meanwhile."""
-        found = self._request(protocol.Up(names, config)).get("tunnels")
+        found = self._request(protocol.Up(names, config, _agent())).get("tunnels")
         if not isinstance(found, dict):
             raise _nonsense()
         return cast("dict[str, str]", found)
@@ -67,7 +68,7 @@ class Client:
 
     def restart(self, names: list[str], config: str) -> None:
         """Stop tunnels and start them again."""
-        self._request(protocol.Restart(names, config))
+        self._request(protocol.Restart(names, config, _agent()))
 
     def reload(self) -> dict[str, list[str]]:
         """Apply the changed file; the names that were ``restart``ed, ``stop``ped, ``start``ed and ``keep`` running."""
@@ -85,7 +86,7 @@ class Client:
 
     def answer(self, name: str, question_id: str, answer: str, *, save: bool = False) -> None:
         """Answer the question of a tunnel; with ``save``, what proves good goes into the keyring."""
-        self._request(protocol.Answer(name, question_id, answer, save))
+        self._request(protocol.Answer(name, question_id, answer, save, _agent()))
 
     def shutdown(self) -> list[str]:
         """End the daemon; returns the tunnels that come back with the next one."""
@@ -134,6 +135,11 @@ def _connect() -> socket.socket:
         if elsewhere is None or elsewhere == path:
             raise
         return control_socket.connect(elsewhere, timeout=TIMEOUT)
+
+
+def _agent() -> str:
+    """Where the SSH agent of this terminal listens: the daemon may have been started by another one."""
+    return os.environ.get("SSH_AUTH_SOCK", "")
 
 
 def _names(reply: Json, member: str) -> list[str]:

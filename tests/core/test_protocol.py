@@ -89,10 +89,12 @@ def test_any_values_survive_the_wire(request_id: int, command: Command) -> None:
 
 def test_a_request_is_what_a_person_could_type() -> None:
     """This is the documented form; a daemon of the same protocol must go on reading it."""
-    frame = {"id": 1, "command": "up", "names": ["work-db"], "config": "/c.toml"}
+    frame = {"id": 1, "command": "up", "names": ["work-db"], "config": "/c.toml", "agent": "/run/agent"}
 
-    assert request(1, Up(["work-db"], "/c.toml")) == frame
-    assert parse_request(frame) == (1, Up(["work-db"], "/c.toml"))
+    assert request(1, Up(["work-db"], "/c.toml", "/run/agent")) == frame
+    assert parse_request(frame) == (1, Up(["work-db"], "/c.toml", "/run/agent"))
+    del frame["agent"]
+    assert parse_request(frame) == (1, Up(["work-db"], "/c.toml")), "as older commands say it"
 
 
 def test_a_watch_without_an_interval_has_the_usual_one() -> None:
@@ -153,6 +155,7 @@ def test_a_command_with_a_member_missing_is_refused(frame: dict[str, object]) ->
         ({"command": "up", "names": None, "config": "/c"}, "names"),
         ({"command": "up", "names": [], "config": None}, "config"),
         ({"command": "restart", "names": [], "config": ["/c"]}, "config"),
+        ({"command": "up", "names": [], "config": "/c", "agent": None}, "agent"),
         ({"command": "watch", "interval": "1"}, "interval"),
         ({"command": "watch", "interval": True}, "interval"),
         ({"command": "watch", "interval": None}, "interval"),
@@ -183,6 +186,7 @@ FRAMES = st.fixed_dictionaries(
         "command": st.sampled_from(WORDS) | JSON_VALUES,
         "names": NAMES | JSON_VALUES,
         "config": TEXT | JSON_VALUES,
+        "agent": TEXT | JSON_VALUES,
         "interval": st.floats() | JSON_VALUES,
         "name": TEXT | JSON_VALUES,
         "question_id": TEXT | JSON_VALUES,

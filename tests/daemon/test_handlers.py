@@ -11,6 +11,7 @@ from tests.daemon.served import FILE, NOW, PaperSupervisor, profile_file, tunnel
 from tunnels import __version__, system_keyring
 from tunnels.core.protocol import Answer, Command, Down, Reload, Restart, Shutdown, Status, Up, Watch
 from tunnels.core.status import Json, Snapshot
+from tunnels.daemon import handlers
 from tunnels.daemon.config import Config
 from tunnels.daemon.handlers import Handlers
 from tunnels.errors import NoSuchProfile, ProfileError, UsageError
@@ -315,3 +316,18 @@ async def test_a_daemon_whose_file_is_bad_or_missing_starts_all_the_same_and_say
     found = await status(bench)
     assert found.daemon is not None
     assert found.daemon.config_error
+
+
+# --- the agent of whoever says it -------------------------------------------------------------------
+
+
+async def test_the_agent_of_the_terminal_that_said_it_is_taken_from_then_on(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handed: list[str] = []
+    monkeypatch.setattr(handlers, "places", SimpleNamespace(hand_over=handed.append))
+    bench = Bench()
+    await bench.do(Up(["work-db"], str(bench.path), "/run/one"))
+    await bench.do(Restart(["work-db"], str(bench.path), "/run/two"))
+    await bench.do(Down(["work-db"]))
+    assert handed == ["/run/one", "/run/two"]

@@ -10,6 +10,13 @@ missing=""
 command -v sshd >/dev/null 2>&1 || missing="$missing openssh-server"
 command -v ssh >/dev/null 2>&1 || missing="$missing openssh-client"
 command -v curl >/dev/null 2>&1 || missing="$missing curl"
+if [ "$(uname -s)" = Linux ]; then
+    # A smart card of software, and what builds a security key of software.
+    command -v softhsm2-util >/dev/null 2>&1 || missing="$missing softhsm2"
+    command -v pkcs11-tool >/dev/null 2>&1 || missing="$missing opensc"
+    command -v gcc >/dev/null 2>&1 || missing="$missing gcc libc6-dev"
+    [ -e /usr/include/openssl/evp.h ] || missing="$missing libssl-dev"
+fi
 if [ "$(id -u)" = 0 ] && [ "$(uname -s)" = Linux ]; then
     command -v ip >/dev/null 2>&1 || missing="$missing iproute2"
     command -v nft >/dev/null 2>&1 || missing="$missing nftables"
@@ -42,7 +49,7 @@ cat >&2 <<END
 missing:$missing
 The end-to-end tests (tests/e2e) need them and are left out; the other tests run.
   Debian, Ubuntu: sudo apt-get install$missing
-  Fedora:         sudo dnf install openssh-server openssh-clients curl
+  Fedora:         sudo dnf install openssh-server openssh-clients curl softhsm opensc gcc openssl-devel
   macOS:          sshd, ssh and curl are part of the system
 END
 [ "${CI:-}" != true ]

@@ -13,7 +13,9 @@ from tunnels.errors import HostKeyRejected, LoginRefused
 from tunnels.ssh.client import Client
 from tunnels.ssh.destination import Destination
 from tunnels.ssh.host_keys import HostKeyChecker
+from tunnels.ssh.keys import Keys
 from tunnels.ssh.login import Login
+from tunnels.ssh.offer import Offer
 
 KEY = asyncssh.generate_private_key("ssh-ed25519").convert_to_public()
 BAD = HostKeyRejected("the host key of bastion has changed")
@@ -144,3 +146,15 @@ async def test_a_server_that_wants_the_password_changed_is_told_apart_on_the_wir
                 known_hosts=([host_key.convert_to_public()], [], []),
                 client_factory=lambda: asked,
             )
+
+
+async def test_keys_are_handed_out_one_at_a_time_and_then_there_are_none() -> None:
+    async def sign(_data: bytes, _algorithm: bytes) -> bytes:
+        return b""
+
+    asked = client(None)
+    assert await asked.public_key_auth_requested() is None, "before anybody has looked for keys"
+    one = Offer("one", KEY, sign)
+    asked.keys = Keys(waiting=[one])
+    assert [await asked.public_key_auth_requested() for _ in range(2)] == [one, None]
+    assert asked.keys.describe() == "tried one"

@@ -40,9 +40,10 @@ from tunnels.forwarding.channel import ChannelEnd, LinkLost, Origin
 from tunnels.forwarding.door import Door
 from tunnels.forwarding.local import LocalForwarder
 from tunnels.forwarding.remote import RemoteForwarder
+from tunnels.ssh import agent_keys, doubt, hop, options
 from tunnels.ssh import connect as making
 from tunnels.ssh import connection as connections
-from tunnels.ssh import doubt, hop, keys, options
+from tunnels.ssh.agent_keys import AgentKeys
 from tunnels.ssh.connect import connect
 from tunnels.ssh.connection import LINK_HIGH_WATER, SshConnection
 from tunnels.ssh.cpu import has_aes
@@ -244,6 +245,8 @@ async def test_too_many_keys_are_a_refused_login_with_its_own_advice(
     error = await refuse_to_connect(profile(server, identity_file=(*files, str(server.identity))))
     assert isinstance(error, LoginRefused)
     assert "after too many keys" in error.message
+    assert f": tried {files[0]}; " in error.message, "the others were not heard of"
+    assert error.message.endswith(f": tried {files[0]}"), "the others were not offered any more"
     assert error.hint == "set identity_file, so that only the right key is offered"
 
 
@@ -263,24 +266,30 @@ async def test_a_cipher_that_does_not_exist_is_a_bad_setting_and_leaves_no_socke
 
 @pytest.mark.parametrize("works", [True, False])
 async def test_the_agent_is_hung_up_on_when_the_login_is_over(
-    works: bool, sshd: Sshd, monkeypatch: pytest.MonkeyPatch
+    works: bool, sshd: Sshd, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[str] = []
 
     class Agent:
+        held: tuple[object, ...] = ()
+
+        def has(self, public: bytes) -> bool:
+            return False
+
         def close(self) -> None:
             calls.append("close")
 
-    async def gather(_: Destination) -> keys.Keys:
-        pairs = asyncssh.load_keypairs([str(sshd.identity)]) if works else []
-        return keys.Keys(pairs=list(pairs), agent=cast("asyncssh.SSHAgentClient", Agent()))
+    async def find(destination: Destination, *_: object) -> AgentKeys:
+        return cast("AgentKeys", Agent())
 
-    monkeypatch.setattr(keys, "gather", gather)
+    monkeypatch.setattr(agent_keys, "look", find)
     if works:
         async with connected(sshd):
             assert calls == ["close"]
     else:
-        assert isinstance(await refuse_to_connect(profile(sshd)), LoginRefused)
+        make_key(home / "unknown")
+        refused = await refuse_to_connect(profile(sshd, identity_file=(str(home / "unknown"),)))
+        assert isinstance(refused, LoginRefused)
         assert calls == ["close"]
 
 

@@ -91,14 +91,16 @@ def _resolve(wanted: Sequence[Profile]) -> list[Resolved]:
     import asyncio  # noqa: PLC0415
 
     from tunnels.ssh.describe import describe, remarks  # noqa: PLC0415
+    from tunnels.ssh.key_check import check_explicit  # noqa: PLC0415
     from tunnels.ssh.resolve import resolve_all  # noqa: PLC0415 - asks `ssh -G`; only this needs it
 
     found: list[Resolved] = []
-    for route in asyncio.run(resolve_all(wanted)):
+    for profile, route in zip(wanted, asyncio.run(resolve_all(wanted)), strict=True):
         if isinstance(route, TunnelsError):
             found.append(route)
             continue
         try:
+            check_explicit(profile.identity_file)
             said = [Note(remark.host, remark.is_hop, *remark.note) for remark in remarks(route)]
             found.append(Described(describe(route), said))
         except TunnelsError as error:

@@ -83,7 +83,11 @@ def show_error(error: TunnelsError, *, as_json: bool = False) -> None:
 def ask(prompt: str, *, secret: bool = False) -> str | None:
     """Ask a person; None where they ended the input instead of answering."""
     try:
-        return err().input(f"{printable(prompt)} ", password=secret, markup=False)
+        if secret:  # rich would show the prompt before it switches the echo off
+            from getpass import getpass  # noqa: PLC0415 - only this needs it
+
+            return getpass(f"{printable(prompt)} ", stream=sys.stderr)
+        return err().input(f"{printable(prompt)} ", markup=False)
     except EOFError:
         err().print()
         return None

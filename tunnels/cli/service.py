@@ -167,7 +167,8 @@ def _explain(manager: Manager, state: State, account: Account | None) -> None:
     if manager.kind != "launchd":
         owner = "you" if account is None else account.name
         output.note(
-            "It does not see the SSH agent of a terminal (SSH_AUTH_SOCK). Let a profile name a key without a\n"
+            "It does not see the SSH agent of a terminal (SSH_AUTH_SOCK) before `tunnels up` is said there. For\n"
+            "what must come up by itself, let a profile name a key without a\n"
             f"passphrase (identity_file) that only {owner} can read, or let the IdentityAgent of ~/.ssh/config\n"
             "name an agent that is always there."
         )

@@ -54,6 +54,7 @@ class Up(NamedTuple):
 
     names: list[str]
     config: str
+    agent: str = ""  # where the SSH agent of whoever says this listens
 
 
 class Down(NamedTuple):
@@ -68,6 +69,7 @@ class Restart(NamedTuple):
 
     names: list[str]
     config: str
+    agent: str = ""
 
 
 class Reload(NamedTuple):
@@ -91,6 +93,7 @@ class Answer(NamedTuple):
     question_id: str
     answer: str  # may be a secret
     save: bool = False  # into the keyring, once it has proved good
+    agent: str = ""
 
     def __repr__(self) -> str:
         return f"Answer({self.name!r}, {self.question_id!r}, …)"
@@ -112,7 +115,9 @@ _MEMBERS: dict[str, Callable[[object], bool]] = {
     "names": lambda value: isinstance(value, list) and all(isinstance(item, str) for item in value),
     **dict.fromkeys(("everything", "save"), lambda value: isinstance(value, bool)),
     "interval": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
-    **dict.fromkeys(("config", "name", "question_id", "answer"), lambda value: isinstance(value, str)),
+    **dict.fromkeys(
+        ("config", "name", "question_id", "answer", "agent"), lambda value: isinstance(value, str)
+    ),
 }
 
 

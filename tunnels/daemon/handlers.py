@@ -17,6 +17,7 @@ from tunnels.core.status import DaemonStatus, Json, Snapshot, TunnelStatus
 from tunnels.daemon.config import Config
 from tunnels.errors import ErrorInfo, ProfileError, UsageError
 from tunnels.profiles import Fingerprint, ProfileFile
+from tunnels.ssh.agent_places import places
 from tunnels.supervisor.supervisor import Supervisor
 
 _log = logging.getLogger("tunnels")
@@ -50,6 +51,8 @@ class Handlers:
 
     async def handle(self, command: Command) -> Json:
         """Do what a command says. Raises TunnelsError."""
+        if isinstance(command, protocol.Up | protocol.Restart | protocol.Answer):
+            places.hand_over(command.agent)
         match command:
             case protocol.Up(names, config):
                 return await self._up(names, config)

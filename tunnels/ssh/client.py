@@ -11,6 +11,7 @@ import asyncssh
 from tunnels.errors import TunnelsError
 from tunnels.ssh import login_replies
 from tunnels.ssh.host_keys import HostKeyChecker
+from tunnels.ssh.keys import Keys
 from tunnels.ssh.login import Login
 
 _log = logging.getLogger("tunnels")
@@ -22,6 +23,7 @@ class Client(asyncssh.SSHClient):
     def __init__(self, checker: HostKeyChecker, login: Login) -> None:
         self.checker = checker
         self.login = login
+        self.keys = Keys()
         self.verdict: TunnelsError | None = None  #: why the host key was not accepted
         self.lost: list[Exception | None] = []
         self.on_lost: Callable[[Exception | None], None] | None = None
@@ -52,6 +54,10 @@ class Client(asyncssh.SSHClient):
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
         """There is a connection; nothing is said on it yet."""
         login_replies.listen(conn, self.login.heard)
+
+    async def public_key_auth_requested(self) -> asyncssh.SSHKeyPair | None:
+        """The server takes public keys; asked again after each that it did not take."""
+        return await self.keys.next()
 
     async def password_auth_requested(self) -> Any:
         """The server takes passwords; asked again after one that it did not take."""

@@ -9,10 +9,10 @@ import asyncssh
 from tunnels.core.profile import Profile
 from tunnels.core.question import Dialogue, NobodyThere
 from tunnels.errors import BadSetting, HostUnreachable
-from tunnels.ssh import keys
 from tunnels.ssh.connection import OnLost, SshConnection
 from tunnels.ssh.destination import Route
 from tunnels.ssh.hop import Hop
+from tunnels.ssh.key_check import check_explicit
 from tunnels.ssh.resolve import resolve
 
 OnFound = Callable[[tuple[str, ...]], None]
@@ -33,7 +33,7 @@ async def connect(
     Cancelling ends the attempt and what there is of the connection.
     """
     if profile.identity_file:
-        keys.check_explicit(profile.identity_file)
+        check_explicit(profile.identity_file)
     try:
         route = await resolve(profile)
     except OSError as exc:  # no file descriptor, no room in the temporary folder: not for ever

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
-from tunnels.ssh import algorithms
+from tunnels.ssh import algorithms, key_check
 from tunnels.ssh.destination import Destination, Route
 from tunnels.ssh.keywords import Note
 
@@ -24,6 +24,8 @@ def describe(route: Route) -> list[tuple[str, str]]:
         rows.append(("proxy command", first.proxy_command))
     rows += [("identity file", file) for file in target.identity_files if _shown(file, target)]
     rows += [("certificate file", file) for file in target.certificate_files]
+    if target.pkcs11_provider is not None:
+        rows.append(("smart card", target.pkcs11_provider))
     rows.append(("agent", _agent(target)))
     known_hosts = (*target.user_known_hosts_files, *target.global_known_hosts_files)
     rows += [("known hosts", file) for file in known_hosts if Path(file).exists()]
@@ -36,7 +38,7 @@ def describe(route: Route) -> list[tuple[str, str]]:
         rows.append(("connect timeout", f"{target.connect_timeout:g} s"))
     if target.bind_address is not None:
         rows.append(("from address", target.bind_address))
-    return rows
+    return rows + [("note", remark) for remark in key_check.remarks(route)]
 
 
 def _named(hop: Destination) -> str:

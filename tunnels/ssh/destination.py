@@ -50,6 +50,7 @@ class Destination:
     certificate_files: tuple[str, ...] = ()
     identities_only: bool = False
     identity_agent: str | None = None  #: the agent's socket; ``None``: no agent
+    identity_agent_usual: bool = False  #: it is whatever SSH_AUTH_SOCK names, and the agent may have moved
     user_known_hosts_files: tuple[str, ...] = ()  #: ``()`` is "no file", never "no check"
     global_known_hosts_files: tuple[str, ...] = ()
     revoked_host_keys: str | None = None  #: a file; if it cannot be read, no host key is good

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import asyncssh
@@ -12,7 +12,7 @@ import asyncssh
 from tunnels.core.profile import Profile
 from tunnels.core.question import Answer, Dialogue, Question
 from tunnels.errors import HostUnreachable, LoginRefused, TunnelsError
-from tunnels.ssh import algorithms, keys, prompts
+from tunnels.ssh import keys, prompts
 from tunnels.ssh.client import Client
 from tunnels.ssh.cpu import has_aes
 from tunnels.ssh.destination import Destination
@@ -45,7 +45,11 @@ class Hop:
         self._dialogue = dialogue
         self._checker = HostKeyChecker(destination, profile.host_key_policy)
         self._login = Login(
-            destination, self, before=before, password_command=password_command, slowly=self._slowly
+            destination,
+            self,
+            before=before,
+            password_command=password_command,
+            slowly=lambda: self.patience(ANSWER_TIMEOUT),
         )
         self._limit: asyncio.Timeout | None = None
         self.client = Client(self._checker, self._login)
@@ -54,20 +58,15 @@ class Hop:
         """Connect and log in. Raises ConnectError, or PersonNeeded."""
         offered = keys.Keys()
         try:
-            offered = await keys.gather(self._destination)
-            pairs = algorithms.allowed(offered.pairs, self._destination)
-            if left_out := len(offered.pairs) - len(pairs):
-                offered.skipped.append(
-                    f"{left_out} of them (PubkeyAcceptedAlgorithms or RequiredRSASize does not allow it)"
-                )
-            offered.pairs = pairs
-            conn = await self._connect(offered, on_found)
+            self.client.keys = offered = await keys.gather(self._destination, self)
+            conn = await self._connect(on_found)
         except asyncio.CancelledError:
             raise
         except Exception as exc:
             raise self._error(exc, offered) from exc
         finally:
             offered.close()
+        offered.succeeded()
         try:
             await self._login.succeeded()  # which may have to wait for the keyring
         except BaseException:
@@ -75,9 +74,7 @@ class Hop:
             raise
         return conn
 
-    async def _connect(
-        self, offered: keys.Keys, on_found: Callable[[tuple[str, ...]], None]
-    ) -> asyncssh.SSHClientConnection:
+    async def _connect(self, on_found: Callable[[tuple[str, ...]], None]) -> asyncssh.SSHClientConnection:
         options: dict[str, Any] = connect_options(
             self._destination, host_key_algorithms=self._checker.algorithms(), aes=has_aes()
         )
@@ -93,7 +90,7 @@ class Hop:
                 return await asyncssh.connect(
                     known_hosts=self._checker.asyncssh_known_hosts(),
                     **options,
-                    client_keys=offered.pairs or None,
+                    client_keys=None,  # it asks `client` for one after the other
                     client_factory=lambda: self.client,
                 )
         except BaseException as exc:
@@ -136,18 +133,21 @@ class Hop:
 
     async def ask(self, question: Question) -> Answer:
         """Ask; meanwhile the login may take longer."""
-        with self._slowly():
+        with self.patience(ANSWER_TIMEOUT):
             return await self._dialogue.ask(question)
 
-    @contextmanager
-    def _slowly(self) -> Iterator[None]:
-        """Let the login take longer, for as long as this lasts."""
+    @contextlib.contextmanager
+    def patience(self, seconds: float) -> Iterator[None]:
+        """Let the login take so many seconds more, while a person does something; then it has its time again."""
         now = asyncio.get_running_loop().time
         if self._limit is not None:
-            self._limit.reschedule(now() + ANSWER_TIMEOUT)
-        yield  # an exception ends the login anyway
-        if self._limit is not None:
-            self._limit.reschedule(now() + LOGIN_TIMEOUT)
+            self._limit.reschedule(now() + seconds)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(RuntimeError):  # the attempt is over
+                if self._limit is not None:
+                    self._limit.reschedule(now() + LOGIN_TIMEOUT)
 
     def recall(self, subject: str) -> str | None:
         """See `Dialogue.recall`."""

@@ -1,41 +1,88 @@
 """Which keys are offered to a server, and in which order.
 
-The configured ones come first, so that a server's MaxAuthTries (sshd_config(5), 6 by default) is not
-used up by whatever else the agent holds.
+A server's MaxAuthTries (sshd_config(5), 6 by default) must not be used up by whatever else the agent holds. So
+the key that was good the last time comes first, then what is configured, then the other keys of the agent; and
+among ssh's own defaults, which nobody has asked for, those that would need a person come last. Each is offered
+once, whatever it is called.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import os
-import stat
+import time
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import asyncssh
 
-from tunnels.errors import BadSetting
+from tunnels.ssh import agent_keys, algorithms, certificates, key_file, pkcs11
+from tunnels.ssh.agent_keys import AgentKeys
+from tunnels.ssh.certificates import Certificate
 from tunnels.ssh.destination import Destination
+from tunnels.ssh.encrypted_key import EncryptedKey
+from tunnels.ssh.in_thread import in_thread
+from tunnels.ssh.offer import Attempt, Offer, Sign, Unusable, usable
+from tunnels.ssh.security_keys import TOUCH_TIMEOUT, lives_in_a_token, touching, why_not_directly
 
 #: Keys offered to one server at most: each costs a try of MaxAuthTries, and a stranger's agent may hold many.
 MAX_KEYS = 20
 
-#: Seconds for the agent to list its keys; a forwarded agent whose other end has gone never answers.
-AGENT_TIMEOUT = 5.0
+#: For how many servers the key that was good the last time is remembered.
+_REMEMBERED = 1000
 
-#: Bytes of a key file that are looked at; a key of 16,384 bits with its certificate has less.
-_MAX_KEY_FILE = 64 * 1024
+#: The public halves that a server took the last time, by user, host and port. Memory only.
+_good: dict[tuple[str, str, int], tuple[bytes, ...]] = {}
+
+
+@dataclass(slots=True)
+class Later:
+    """Keys that are not known before somebody is asked: they are looked for when it is their turn."""
+
+    name: str
+    find: Callable[[], Awaitable[list[Offer]]]  #: raises Unusable
 
 
 @dataclass(slots=True)
 class Keys:
     """What can be offered, and what could not; `close` when the login is over, however it ended."""
 
-    pairs: list[asyncssh.SSHKeyPair] = field(default_factory=list)
-    offered: list[str] = field(default_factory=list)  #: for messages, in order
+    destination: Destination | None = None
+    waiting: list[Offer | Later] = field(default_factory=list)
+    tried: list[Offer] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)  #: for messages: which file, and why not
-    agent: asyncssh.SSHAgentClient | None = None
+    agent: AgentKeys | None = None
+    _seen: set[bytes] = field(default_factory=set)
+
+    async def next(self) -> Offer | None:
+        """The next key to offer; None when there is none left."""
+        while self.waiting and len(self.tried) < MAX_KEYS:
+            offer = self.waiting.pop(0)
+            if isinstance(offer, Later):
+                try:
+                    self.waiting[:0] = await offer.find()
+                except Unusable as why:
+                    self.skipped.append(f"{offer.name} ({why})")
+            elif self.destination is not None and not algorithms.allowed([offer], self.destination):
+                self.skipped.append(
+                    f"{offer.name} (PubkeyAcceptedAlgorithms or RequiredRSASize does not allow it)"
+                )
+            elif offer.public_data not in self._seen:
+                self._seen.add(offer.public_data)
+                self.tried.append(offer)
+                return offer
+        return None
+
+    def succeeded(self) -> None:
+        """The server has let us in: what it took is the first that it is offered the next time."""
+        good = tuple(offer.public_data for offer in self.tried if offer.signed)
+        if self.destination is None or not good:
+            return
+        place = _place(self.destination)
+        _good.pop(place, None)
+        _good[place] = good
+        if len(_good) > _REMEMBERED:
+            del _good[next(iter(_good))]
 
     def close(self) -> None:
         """Hang up on the agent."""
@@ -45,138 +92,198 @@ class Keys:
 
     def describe(self) -> str:
         """What was tried, in one clause."""
-        tried = f"tried {', '.join(self.offered)}" if self.offered else "there was no key to try"
+        tried = f"tried {', '.join(map(str, self.tried))}" if self.tried else "there was no key to try"
         return "; ".join((tried, *(f"skipped {reason}" for reason in self.skipped)))
 
 
-async def gather(destination: Destination) -> Keys:
+async def gather(destination: Destination, attempt: Attempt) -> Keys:
     """Collect the keys for one server: from files as they are configured, and from the agent.
 
     A file that is missing, unreadable, or open to others is skipped and named, as ssh does. The caller
     closes the result.
     """
-    keys = Keys()
+    keys = Keys(destination)
     if not destination.pubkey_authentication:
         return keys
-    in_agent = await _agent_pairs(destination, keys)
-    for path in destination.identity_files:
-        _add_identity(Path(path), destination, in_agent, keys)
-    if not destination.identities_only:
-        for pair in list(in_agent.values()):
-            _offer(keys, pair, f"agent {_name(pair)}")
-    del keys.pairs[MAX_KEYS:], keys.offered[MAX_KEYS:]
+    keys.agent = await agent_keys.look(destination, attempt, keys.skipped)
+    try:
+        keys.waiting = _gathered(destination, attempt, keys)
+    except BaseException:
+        keys.close()
+        raise
     return keys
 
 
-async def _agent_pairs(destination: Destination, keys: Keys) -> dict[bytes, asyncssh.SSHKeyPair]:
-    """The agent's keys by their public part. No agent is as good as an empty one."""
-    if destination.identity_agent is None:
-        return {}
-    try:
-        async with asyncio.timeout(AGENT_TIMEOUT):
-            keys.agent = await asyncssh.connect_agent(destination.identity_agent)
-            return {pair.public_data: pair for pair in await keys.agent.get_keys()}
-    except TimeoutError:
-        keys.skipped.append(f"the agent (it did not answer within {AGENT_TIMEOUT:g} s)")
-    except (OSError, ValueError, asyncssh.Error):
-        pass
-    keys.close()
-    return {}
+def _gathered(destination: Destination, attempt: Attempt, keys: Keys) -> list[Offer | Later]:
+    gathering = _Gathering(destination, attempt, keys)
+    first: list[Offer | Later] = []
+    last: list[Offer | Later] = []
+    for path in destination.identity_files:
+        for offer in gathering.identity(Path(path)):
+            asks = isinstance(offer, Later) or offer.asks
+            (last if asks and not destination.identity_files_configured else first).append(offer)
+    if destination.pkcs11_provider is not None:
+        card = Later(
+            f"PKCS11Provider {destination.pkcs11_provider}", lambda: pkcs11.offers(destination, attempt)
+        )
+        first.insert(len(first) if destination.identity_files_configured else 0, card)
+    first += gathering.certificates_of_the_agent()
+    if not destination.identities_only:
+        first += gathering.others_of_the_agent()
+    good = _good.get(_place(destination), ())
+    known: dict[bytes, Offer] = {}
+    rest: list[Offer | Later] = []
+    for offer in (*first, *last):
+        if isinstance(offer, Later):
+            rest.append(offer)
+        elif not usable(offer):
+            keys.skipped.append(f"{offer.name} (keys of the kind {offer.get_algorithm()} cannot be used)")
+        elif offer.public_data not in known:
+            known[offer.public_data] = offer
+            if offer.public_data not in good:
+                rest.append(offer)
+    return [*(known[blob] for blob in good if blob in known), *rest]
 
 
-def _add_identity(
-    path: Path, destination: Destination, in_agent: dict[bytes, asyncssh.SSHKeyPair], keys: Keys
-) -> None:
-    """Offer one key file; through the agent if it is there, because then no passphrase is needed."""
-    public = _public_part(path)
-    held = in_agent.pop(public, None) if public is not None else None
-    if held is not None:
-        _offer(keys, held, f"{path} (agent)")
-        return
-    if _is_public(path):
-        keys.skipped.append(f"{path} (a public key, and the agent does not have its private half)")
-        return
-    try:
-        mode = stat.S_IMODE(path.stat().st_mode)
-    except OSError as exc:
-        if destination.identity_files_configured:
-            keys.skipped.append(f"{path} ({exc.strerror})")
-        return
-    if mode & 0o077 and path.stat().st_uid == os.getuid():
-        keys.skipped.append(f"{path} (others may read it: chmod 600 {path})")
-        return
-    certificates = [name for name in destination.certificate_files if Path(name).is_file()]
-    try:
-        pairs = asyncssh.load_keypairs([str(path)], certlist=certificates)
-    except asyncssh.KeyEncryptionError:
-        keys.skipped.append(f"{path} (it needs a passphrase: ssh-add {path})")
-    except asyncssh.KeyImportError as exc:
-        reason = "it needs a passphrase: ssh-add" if "passphrase" in str(exc).lower() else str(exc)
-        keys.skipped.append(f"{path} ({reason})")
-    except (OSError, ValueError) as exc:
-        keys.skipped.append(f"{path} ({exc})")
-    else:
-        for pair in pairs:
-            _offer(keys, pair, str(path))
+class _Gathering:
+    """Makes offers of what there is."""
 
+    def __init__(self, destination: Destination, attempt: Attempt, keys: Keys) -> None:
+        self._destination = destination
+        self._attempt = attempt
+        self._keys = keys
+        self._configured = certificates.read_all(destination.certificate_files)
+        self._used: set[str] = set()  # certificates of CertificateFile whose key has been found
 
-def _offer(keys: Keys, pair: asyncssh.SSHKeyPair, name: str) -> None:
-    keys.pairs.append(pair)
-    if name not in keys.offered:
-        keys.offered.append(name)
-
-
-def _is_public(path: Path) -> bool:
-    try:
-        asyncssh.read_public_key(str(path))  # which also takes the public half out of a private key
-        return b"PRIVATE KEY" not in path.read_bytes()[:_MAX_KEY_FILE]
-    except (OSError, ValueError, asyncssh.KeyImportError):
-        return False
-
-
-def _public_part(path: Path) -> bytes | None:
-    """The public half of a key file: from the ``.pub`` beside it, or the file itself, whichever has it.
-
-    ``path`` may also name a ``.pub`` alone, for a private half that only the agent has (ssh(1), ``-i``).
-    """
-    for candidate in (f"{path}.pub", str(path)):
+    def identity(self, path: Path) -> Iterable[Offer | Later]:
+        """A key file; through the agent if it is there, because then no passphrase is needed."""
+        public = key_file.public_half(path)
+        beside = certificates.beside(path)
+        if public is None and beside:
+            public = beside[0].certificate.key
+        agent = self._keys.agent
+        if public is not None and agent is not None and agent.has(public.public_data):
+            return self._of_the_agent(f"{path} (agent)", public, beside, agent)
         try:
-            return asyncssh.read_public_key(candidate).public_data
-        except (OSError, ValueError, asyncssh.KeyImportError):
-            continue
-    return _public_part_of_private(path)
+            found = key_file.read(path, public)
+        except key_file.Skipped as why:
+            if self._destination.identity_files_configured or path.exists():
+                self._keys.skipped.append(f"{path} ({why})")
+            return ()
+        key = found.public
+        if key is not None and lives_in_a_token(key.algorithm):
+            reason = why_not_directly(path, found.private)
+            if reason:
+                self._keys.skipped.append(f"{path} ({reason})")
+                return ()
+        if found.private is not None:
+            return self._offers(str(path), found.private, beside, self._signer(path, found.private))
+        encrypted = EncryptedKey(
+            path,
+            found.data,
+            self._attempt,
+            where=str(self._destination),
+            batch_mode=self._destination.batch_mode,
+        )
+        if key is not None:
+            return self._offers(str(path), key, beside, self._opener(path, key, encrypted), asks=True)
+
+        async def find() -> list[Offer]:
+            private = await encrypted.open()
+            return self._offers(str(path), private, beside, self._signer(path, private))
+
+        return (Later(str(path), find),)
+
+    def certificates_of_the_agent(self) -> Iterable[Offer]:
+        """What CertificateFile names of keys that only the agent has (ssh_config(5), CertificateFile)."""
+        agent = self._keys.agent
+        if agent is None:
+            return
+        for each in self._configured:
+            if each.name not in self._used and agent.has(each.key):
+                yield self._certified(each, each.certificate.key, agent.signer(each.key, each.name))
+
+    def others_of_the_agent(self) -> Iterable[Offer]:
+        """Whatever else the agent has, in its order."""
+        agent = self._keys.agent
+        if agent is not None:
+            for held in agent.held:
+                if held.certificate is not None:
+                    yield self._certified(
+                        Certificate(held.name, held.certificate),
+                        held.key,
+                        agent.signer(held.blob, held.name),
+                    )
+                else:
+                    yield Offer(held.name, held.key, agent.signer(held.blob, held.name))
+
+    def _of_the_agent(
+        self, name: str, key: asyncssh.SSHKey, beside: list[Certificate], agent: AgentKeys
+    ) -> list[Offer]:
+        blob = key.public_data
+        offers = [
+            self._certified(Certificate(held.name, held.certificate), held.key, agent.signer(held.blob, name))
+            for held in agent.held
+            if held.certificate is not None and held.key.public_data == blob
+        ]
+        if agent.has_plain(blob):
+            offers += self._offers(name, key, beside, agent.signer(blob, name))
+        return offers
+
+    def _offers(
+        self,
+        name: str,
+        key: asyncssh.SSHKey,
+        beside: list[Certificate],
+        sign: Sign,
+        *,
+        asks: bool = False,
+    ) -> list[Offer]:
+        """A key with each of its certificates, and then without."""
+        wanted = [*(each for each in self._configured if each.key == key.public_data), *beside]
+        mine = {
+            each.certificate.public_data: each for each in reversed(wanted) if each.key == key.public_data
+        }
+        self._used.update(each.name for each in mine.values())
+        certified = [self._certified(each, key, sign, asks=asks) for each in reversed(mine.values())]
+        return [*certified, Offer(name, key, sign, asks=asks)]
+
+    def _certified(
+        self, certificate: Certificate, key: asyncssh.SSHKey, sign: Sign, *, asks: bool = False
+    ) -> Offer:
+        offer = Offer(certificate.name, key, sign, certificate=certificate.certificate, asks=asks)
+        offer.remark = certificate.doubts(self._destination.user, time.time())
+        return offer
+
+    def _signer(self, path: Path, private: asyncssh.SSHKey) -> Sign:
+        async def sign(data: bytes, algorithm: bytes) -> bytes:
+            return await self._signed(path, private, data, algorithm)
+
+        return sign
+
+    def _opener(self, path: Path, public: asyncssh.SSHKey, encrypted: EncryptedKey) -> Sign:
+        async def sign(data: bytes, algorithm: bytes) -> bytes:
+            private = await encrypted.open()
+            if private.public_data != public.public_data:
+                raise Unusable("its public half is that of another key")
+            if lives_in_a_token(private.algorithm) and (reason := why_not_directly(path, private)):
+                raise Unusable(reason)
+            return await self._signed(path, private, data, algorithm)
+
+        return sign
+
+    async def _signed(self, path: Path, private: asyncssh.SSHKey, data: bytes, algorithm: bytes) -> bytes:
+        if not lives_in_a_token(private.algorithm):
+            return private.sign(data, algorithm)
+        try:
+            with touching(str(path)), self._attempt.patience(TOUCH_TIMEOUT):
+                async with asyncio.timeout(TOUCH_TIMEOUT):
+                    return await in_thread(lambda: private.sign(data, algorithm), name="security key")
+        except TimeoutError:
+            raise Unusable(f"nobody touched the security key within {TOUCH_TIMEOUT:g} s") from None
+        except Exception as exc:
+            raise Unusable(f"the security key does not sign: {exc}") from exc
 
 
-def _public_part_of_private(path: Path) -> bytes | None:
-    """The public half that an OpenSSH private key file has in the clear, also where it is encrypted.
-
-    Source: openssh-portable, PROTOCOL.key: a magic, three strings, a number, the public key.
-    """
-    try:
-        lines = path.read_bytes()[:_MAX_KEY_FILE].splitlines()
-        body = base64.b64decode(b"".join(line for line in lines if not line.startswith(b"-----")))
-        rest = body.removeprefix(b"openssh-key-v1\0")
-        if rest == body:
-            return None
-        for _ in range(3):  # cipher, key derivation function and its options
-            rest = rest[4 + int.from_bytes(rest[:4], "big") :]
-        rest = rest[4:]  # how many keys; ssh knows only 1
-        public = rest[4 : 4 + int.from_bytes(rest[:4], "big")]
-    except (OSError, ValueError):
-        return None
-    return public or None
-
-
-def _name(pair: asyncssh.SSHKeyPair) -> str:
-    comment = pair.get_comment()
-    return comment or pair.get_algorithm()
-
-
-def check_explicit(files: tuple[str, ...]) -> None:
-    """A key that the profile names must be there. Raises BadSetting."""
-    for name in files:
-        path = Path(name).expanduser()
-        if not path.is_file():
-            raise BadSetting(
-                f"identity_file {name} does not exist", hint="`ssh-keygen -t ed25519` makes a key"
-            )
+def _place(destination: Destination) -> tuple[str, str, int]:
+    return destination.user, destination.hostname, destination.port

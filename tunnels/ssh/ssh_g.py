@@ -103,6 +103,7 @@ def destination_from(
         certificate_files=expand.files(read.all("certificatefile")),
         identities_only=read.flag("identitiesonly"),
         identity_agent=expand.agent(read.first("identityagent")),
+        identity_agent_usual=read.first("identityagent") in {"", "SSH_AUTH_SOCK"},
         user_known_hosts_files=expand.known_hosts(read.first("userknownhostsfile")),
         global_known_hosts_files=expand.known_hosts(read.first("globalknownhostsfile")),
         revoked_host_keys=expand.optional_file(read.text("revokedhostkeys")),
