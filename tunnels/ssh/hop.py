@@ -17,6 +17,7 @@ from tunnels.ssh.cpu import has_aes
 from tunnels.ssh.destination import Destination
 from tunnels.ssh.dial import dial
 from tunnels.ssh.faults import connect_error
+from tunnels.ssh.host_key_guard import TRUST_NOTHING
 from tunnels.ssh.host_keys import HostKeyChecker
 from tunnels.ssh.login import Login
 from tunnels.ssh.options import LOGIN_TIMEOUT, connect_options, connect_timeout
@@ -48,6 +49,7 @@ class Hop:
         """Connect and log in. Raises ConnectError, or PersonNeeded."""
         offered = keys.Keys()
         try:
+            await asyncio.to_thread(self._checker.load)  # known_hosts may be long
             offered = await keys.gather(self._destination)
             conn = await self._connect(offered, on_found)
         except asyncio.CancelledError:
@@ -75,7 +77,7 @@ class Hop:
             dialling = connect_timeout(self._destination) if self._through is not None else 0.0
             async with asyncio.timeout(dialling + LOGIN_TIMEOUT) as self._limit:
                 return await asyncssh.connect(
-                    known_hosts=self._checker.asyncssh_known_hosts(),
+                    known_hosts=TRUST_NOTHING,
                     **options,
                     client_keys=offered.pairs or None,
                     client_factory=lambda: self.client,
@@ -92,10 +94,8 @@ class Hop:
 
     def _error(self, exc: Exception, offered: keys.Keys) -> TunnelsError:
         """Say why nothing came of it."""
-        if self.client.verdict is not None:  # what asyncssh says then is only a consequence
-            return prompts.question_for(self.client.verdict, self._checker)
-        if isinstance(exc, asyncssh.HostKeyNotVerifiable):
-            return self._checker.certificate_refused(exc.reason)
+        if self.client.guard.verdict is not None:  # what asyncssh says then is only a consequence
+            return prompts.question_for(self.client.guard.verdict, self._checker)
         error = connect_error(exc, str(self._destination))
         if isinstance(error, LoginRefused):
             return LoginRefused(
