@@ -113,45 +113,46 @@ def algorithms(*lines: str, configured: tuple[str, ...] = (), port: int = 22) ->
     return host_key_algorithms(read(*lines), host_names("h", port), configured)
 
 
-def test_a_new_host_is_asked_for_its_best_key() -> None:
-    assert algorithms() == [
-        "ssh-ed25519",
-        "ecdsa-sha2-nistp256",
-        "ecdsa-sha2-nistp384",
-        "ecdsa-sha2-nistp521",
-        "sk-ssh-ed25519@openssh.com",
-        "sk-ecdsa-sha2-nistp256@openssh.com",
-        "rsa-sha2-512",
-        "rsa-sha2-256",
-    ]
+PLAIN = [
+    "ssh-ed25519",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "sk-ssh-ed25519@openssh.com",
+    "sk-ecdsa-sha2-nistp256@openssh.com",
+    "rsa-sha2-512",
+    "rsa-sha2-256",
+]
+CERTIFIED = [f"{name.removesuffix('@openssh.com')}-cert-v01@openssh.com" for name in PLAIN]
+
+
+def test_a_new_host_is_asked_for_its_best_key_as_ssh_asks() -> None:
+    assert algorithms() == CERTIFIED + PLAIN
 
 
 def test_the_types_on_file_are_asked_for_first_and_the_others_after_them() -> None:
     got = algorithms(f"h {text(R)}")
 
-    assert got[:3] == ["rsa-sha2-512", "rsa-sha2-256", "ssh-ed25519"]
+    assert got[:5] == [*CERTIFIED[-2:], *PLAIN[-2:], "ssh-ed25519-cert-v01@openssh.com"]
     assert set(got) == set(algorithms())
-    assert algorithms(f"[h]:2222 {text(E)}", port=2222)[0] == "ecdsa-sha2-nistp256"
+    assert algorithms(f"[h]:2222 {text(E)}", port=2222)[1] == "ecdsa-sha2-nistp256"
 
 
-def test_certificates_are_asked_for_only_where_an_authority_is_on_file() -> None:
-    got = algorithms(f"@cert-authority * {text(A)}")
-
-    assert got[0] == "ssh-ed25519-cert-v01@openssh.com"
-    assert "rsa-sha2-512-cert-v01@openssh.com" in got
-    assert got[-8:] == algorithms()
-    assert not any("cert" in name for name in algorithms(f"@cert-authority other {text(A)}"))
-    entries = read(f"@cert-authority * {text(A)}")
-    assert host_key_algorithms(entries, ("h",), certificates=False) == algorithms()
+def test_certificates_of_every_type_come_first_where_an_authority_is_on_file() -> None:
+    lines = (f"@cert-authority * {text(A)}", f"h {text(R)}")
+    assert set(algorithms(*lines)[:8]) == set(CERTIFIED)
+    assert algorithms(*lines)[0] == "rsa-sha2-512-cert-v01@openssh.com"
+    assert algorithms(f"@cert-authority other {text(A)}", lines[1]) == algorithms(lines[1])
 
 
 def test_what_the_user_has_chosen_is_kept_to() -> None:
     chosen = ("ssh-rsa", "ssh-dss", "x-future", "ssh-ed25519", "ssh-ed25519-cert-v01@openssh.com")
 
-    assert algorithms(configured=chosen) == ["ssh-rsa", "ssh-ed25519"]
-    assert algorithms(f"h {text(A)}", configured=chosen) == ["ssh-ed25519", "ssh-rsa"]
+    certified = "ssh-ed25519-cert-v01@openssh.com"
+    assert algorithms(configured=chosen) == ["ssh-rsa", "ssh-ed25519", certified]
+    assert algorithms(f"h {text(A)}", configured=chosen) == ["ssh-ed25519", certified, "ssh-rsa"]
     assert algorithms(f"@cert-authority h {text(B)}", configured=chosen) == [
-        "ssh-ed25519-cert-v01@openssh.com",
+        certified,
         "ssh-rsa",
         "ssh-ed25519",
     ]

@@ -10,7 +10,6 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import Final
 
-from tunnels.ssh.known_hosts import matches_pattern
 from tunnels.ssh.public_key import CERTIFICATE, string, strings, without_certificate
 
 _HOST: Final = 2  # SSH_CERT_TYPE_HOST
@@ -63,7 +62,7 @@ class HostCertificate:
             return f"it is valid from {_date(self.valid_after)}"
         if now >= self.valid_before:
             return f"it has expired at {_date(self.valid_before)}"
-        if self.principals and not any(matches_pattern(each, name) for each in self.principals):
+        if self.principals and name not in self.principals:
             return f"it is for {', '.join(self.principals)}, and not for {name}"
         if self.critical_options:
             return "it has conditions that are not known here"
@@ -114,7 +113,7 @@ def parse(blob: bytes) -> HostCertificate:
         signed,
         signature,
         kind,
-        tuple(each.decode(errors="replace").lower() for each in principals),
+        tuple(each.decode(errors="replace") for each in principals),
         valid_after,
         valid_before,
         critical_options,

@@ -12,10 +12,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tunnels.ssh.known_hosts import Entry, Marker, matches
-from tunnels.ssh.public_key import CERTIFICATE, SIGNATURES, key_type_of, with_certificate
+from tunnels.ssh.public_key import CERTIFICATE, SIGNATURES, key_type_of, with_certificate, without_certificate
 
-#: What a server may sign with when neither the user nor a known key says so; OpenSSH's order.
-DEFAULT_ALGORITHMS = (
+_PLAIN_ALGORITHMS = (
     "ssh-ed25519",
     "ecdsa-sha2-nistp256",
     "ecdsa-sha2-nistp384",
@@ -26,7 +25,8 @@ DEFAULT_ALGORITHMS = (
     "rsa-sha2-256",
 )
 
-_CERTIFICATE_ALGORITHMS = tuple(map(with_certificate, DEFAULT_ALGORITHMS))
+#: What a server may sign with when neither the user nor a known key says so; OpenSSH's order.
+DEFAULT_ALGORITHMS = (*map(with_certificate, _PLAIN_ALGORITHMS), *_PLAIN_ALGORITHMS)
 
 #: Everything that may be asked for: what asyncssh 2.22 and later can check, without DSA and X.509.
 _SUPPORTED = frozenset(
@@ -83,9 +83,7 @@ def lookup_ca(entries: Sequence[Entry], names: Sequence[str], blob: bytes) -> Ve
     """Decide whether a key may sign the certificates of a host: KNOWN, UNKNOWN or REVOKED."""
     if revoked := _with_key(blob, _about(names, entries, Marker.REVOKED)):
         return Verdict(Standing.REVOKED, revoked)
-    # As with plain keys: the name without a port counts where nothing is on file for the one with it.
-    own = certificate_authorities(entries, names[:1]) or certificate_authorities(entries, names[1:])
-    found = _with_key(blob, own)
+    found = _with_key(blob, certificate_authorities(entries, names))
     return Verdict(Standing.KNOWN if found else Standing.UNKNOWN, found)
 
 
@@ -107,36 +105,30 @@ def _with_key(blob: bytes, entries: Iterable[Entry]) -> tuple[Entry, ...]:
 
 
 def host_key_algorithms(
-    entries: Sequence[Entry],
-    names: Sequence[str],
-    configured: Sequence[str] = (),
-    *,
-    certificates: bool = True,
+    entries: Sequence[Entry], names: Sequence[str], configured: Sequence[str] = ()
 ) -> list[str]:
     """Say what a server may sign with, best first.
 
-    The types on file come first: else a server with several keys shows one that is not on file, and looks
-    changed. The others follow: else a server that has lost the known type hangs up, and looks unreachable.
-    Certificates are asked for only where an authority is on file.
+    Certificates come first where an authority is on file, and the types on file: else a server with several
+    keys shows one that is not on file, and looks changed. The others follow: else a server that has lost the
+    known type hangs up, and looks unreachable.
 
     Args:
         entries: the lines of all files.
         names: from `host_names`.
         configured: HostKeyAlgorithms, if the user has set it; what is not in it is not asked for.
-        certificates: ``False`` leaves certificates out.
 
     Returns:
         The algorithms; none if HostKeyAlgorithms leaves nothing that is supported.
 
     """
-    base = [name for name in configured or DEFAULT_ALGORITHMS if name in _SUPPORTED]
-    plain = [name for name in base if not name.endswith(CERTIFICATE)]
     known = {
         signature for entry in _about(names, entries, Marker.HOST) for signature in SIGNATURES[entry.key_type]
     }
-    plain.sort(key=lambda name: name not in known)
-    if not certificates or not certificate_authorities(entries, names):
-        return plain
-    if configured:
-        return [name for name in base if name.endswith(CERTIFICATE)] + plain
-    return [*_CERTIFICATE_ALGORITHMS, *plain]
+    has_authority = bool(certificate_authorities(entries, names))
+
+    def comes_late(algorithm: str) -> tuple[bool, bool]:
+        certified = algorithm.endswith(CERTIFICATE)
+        return not (certified and has_authority), without_certificate(algorithm) not in known
+
+    return sorted((name for name in configured or DEFAULT_ALGORITHMS if name in _SUPPORTED), key=comes_late)

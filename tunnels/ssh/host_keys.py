@@ -18,7 +18,14 @@ from tunnels.errors import BadSetting, HostKeyRejected, HostKeyUnknown
 from tunnels.ssh import known_hosts, known_hosts_file, public_key
 from tunnels.ssh.destination import Destination
 from tunnels.ssh.host_certificate import HostCertificate
-from tunnels.ssh.host_key_verdict import Standing, Verdict, host_key_algorithms, lookup, lookup_ca
+from tunnels.ssh.host_key_verdict import (
+    Standing,
+    Verdict,
+    certificate_authorities,
+    host_key_algorithms,
+    lookup,
+    lookup_ca,
+)
 from tunnels.ssh.known_hosts import Entry, Marker, NewHostKey
 from tunnels.ssh.public_key import shown
 from tunnels.ssh.revoked_keys import RevokedKeys
@@ -207,8 +214,10 @@ class HostKeyChecker:
                 bits = public_key.rsa_bits(certificate.key)
                 if bits is None or bits >= MIN_RSA_BITS:
                     return
-        else:
+        elif certificate_authorities(self._entries, self.names):
             refusal = f"its authority is not on file: {shown(certificate.authority)}"
+        else:  # nobody has ever spoken of certificates for this host
+            refusal = None
         self.check(certificate.key, refused_certificate=refusal)
 
     def trust(self, new_key: NewHostKey) -> None:

@@ -162,10 +162,10 @@ def matches(hosts: str, name: str) -> bool:
     found = False
     for pattern in hosts.lower().split(","):
         if pattern.startswith("!"):
-            if matches_pattern(pattern[1:], name):
+            if _matches_pattern(pattern[1:], name):
                 return False
         elif not found:
-            found = matches_pattern(pattern, name)
+            found = _matches_pattern(pattern, name)
     return found
 
 
@@ -178,7 +178,7 @@ def _matches_hash(hashed: str, name: str) -> bool:
     return len(salt) == _SALT_BYTES and hashed == hashed_name(name, salt)
 
 
-def matches_pattern(pattern: str, name: str) -> bool:
+def _matches_pattern(pattern: str, name: str) -> bool:
     """Match ``*`` and ``?``, the only wildcards; brackets mean themselves.
 
     Not a regular expression: those take for ever on ``*a*a*a*a*a*b``. Here, only the last star is ever

@@ -94,7 +94,8 @@ def decoded_key(key_type: str, encoded: str) -> bytes | None:
     except (UnicodeEncodeError, binascii.Error):
         return None
     found = strings(blob)
-    if len(found) < 2:
+    # Python bears with too much padding and with bits left over; OpenSSH does not.
+    if len(found) < 2 or base64.b64encode(blob).decode() != encoded:
         return None
     real = found[0].decode("ascii", errors="replace")
     if real not in SIGNATURES or (key_type != real and key_type not in SIGNATURES[real]):
