@@ -9,6 +9,7 @@ import asyncssh
 from tunnels.ssh.host_key_guard import HostKeyGuard
 from tunnels.ssh.host_keys import HostKeyChecker
 from tunnels.ssh.login import Login
+from tunnels.ssh.update_host_keys import HostKeyUpdate
 
 
 class Client(asyncssh.SSHClient):
@@ -16,6 +17,7 @@ class Client(asyncssh.SSHClient):
 
     def __init__(self, checker: HostKeyChecker, login: Login) -> None:
         self.guard = HostKeyGuard(checker)
+        self._update = HostKeyUpdate(checker)
         self.login = login
         self.lost: list[Exception | None] = []
         self.on_lost: Callable[[Exception | None], None] | None = None
@@ -23,6 +25,7 @@ class Client(asyncssh.SSHClient):
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
         """Nothing has been sent yet; from here on our own check decides about every key of the server."""
         self.guard.install(conn)
+        self._update.install(conn)
 
     async def password_auth_requested(self) -> str | None:
         """The server takes passwords; asked again after one that it did not take."""

@@ -14,6 +14,7 @@ from tunnels.ssh.tokens import TokenError, Tokens
 
 AddressFamily = Literal["any", "inet", "inet6"]
 StrictHostKeyChecking = Literal["yes", "no", "ask", "accept-new"]
+UpdateHostKeys = Literal["yes", "no", "ask"]
 
 DEFAULT_PORT = 22
 DEFAULT_KEEPALIVE_COUNT = 3  # ssh_config(5), ServerAliveCountMax
@@ -53,6 +54,7 @@ class Destination:
     host_key_algorithms: tuple[str, ...] = ()
     strict_host_key_checking: StrictHostKeyChecking = "ask"
     hash_known_hosts: bool = False
+    update_host_keys: UpdateHostKeys = "no"  #: ``ask`` is ``no`` with a line in the log
     proxy_jump: tuple[str, ...] = ()  #: as configured; what is dialled is `Route.hops`
     proxy_command: str | None = None  #: expanded, for the user's shell
     server_alive_interval: float | None = None  #: ``None``: nobody has said; 0: off
@@ -136,8 +138,11 @@ def with_timing(found: Destination, profile: Profile) -> Destination:
 
 
 def with_known_hosts(found: Destination, profile: Profile, machine: LocalMachine) -> Destination:
-    """Put the profile's files in the place of UserKnownHostsFile."""
+    """Put the profile's files in the place of UserKnownHostsFile, as if it were said with ``-o``."""
     files = tuple(in_home(file, machine) for file in profile.known_hosts if file.strip().lower() != "none")
+    usual = {(f"{home}/.ssh/known_hosts",) for home in (machine.home, machine.ssh_home)}
+    if files not in usual:  # then ssh's default is "no" (ssh_config(5), UpdateHostKeys)
+        found = replace(found, update_host_keys="no")
     return replace(found, user_known_hosts_files=files)
 
 

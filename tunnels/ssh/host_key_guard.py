@@ -74,7 +74,7 @@ class HostKeyGuard:
                     f"the host certificate of {checker.host} makes no sense: {error}"
                 ) from error
             blob = certificate.key
-        key = self._understood(blob)
+        key = understood(blob, checker)
         if self.key is not None:
             if blob != self.key:
                 raise HostKeyRejected(
@@ -86,7 +86,7 @@ class HostKeyGuard:
         if certificate is None:
             checker.check(blob)
         else:
-            authority = self._understood(certificate.authority, asked_for=False)
+            authority = understood(certificate.authority, checker, asked_for=False)
             if not authority.verify(certificate.signed, certificate.signature):
                 raise HostKeyRejected(
                     f"the host certificate of {checker.host} is forged: its signature is wrong"
@@ -95,22 +95,26 @@ class HostKeyGuard:
         self.key = blob
         return key
 
-    def _understood(self, blob: bytes, *, asked_for: bool = True) -> asyncssh.SSHKey:
-        """Have asyncssh read a key, and allow it to sign only in the ways that we have asked for."""
-        host, key_type = self._checker.host, public_key.key_type_of(blob)
-        allowed = set(public_key.SIGNATURES.get(key_type, ()))
-        if asked_for:
-            allowed &= set(map(public_key.without_certificate, self._checker.algorithms()))
-            if not allowed:
-                raise HostKeyRejected(
-                    f"{host} shows a host key that was not asked for: {public_key.shown(blob)}",
-                    hint="HostKeyAlgorithms says what is asked for",
-                )
-        try:
-            key = asyncssh.import_public_key(public_key.text(blob))
-        except (asyncssh.KeyImportError, ValueError) as error:
-            raise HostKeyRejected(f"the host key of {host} makes no sense: {error}") from error
-        if key.public_data != blob:
-            raise HostKeyRejected(f"the host key of {host} makes no sense")
-        key.all_sig_algorithms = {name.encode() for name in allowed}
-        return key
+
+def understood(blob: bytes, checker: HostKeyChecker, *, asked_for: bool = True) -> asyncssh.SSHKey:
+    """Have asyncssh read a key, and allow it to sign only in the ways that we have asked for.
+
+    Raises HostKeyRejected.
+    """
+    host, key_type = checker.host, public_key.key_type_of(blob)
+    allowed = set(public_key.SIGNATURES.get(key_type, ()))
+    if asked_for:
+        allowed &= set(map(public_key.without_certificate, checker.algorithms()))
+        if not allowed:
+            raise HostKeyRejected(
+                f"{host} shows a host key that was not asked for: {public_key.shown(blob)}",
+                hint="HostKeyAlgorithms says what is asked for",
+            )
+    try:
+        key = asyncssh.import_public_key(public_key.text(blob))
+    except (asyncssh.KeyImportError, ValueError) as error:
+        raise HostKeyRejected(f"the host key of {host} makes no sense: {error}") from error
+    if key.public_data != blob:
+        raise HostKeyRejected(f"the host key of {host} makes no sense")
+    key.all_sig_algorithms = {name.encode() for name in allowed}
+    return key

@@ -83,7 +83,7 @@ class HostKeyChecker:
 
     def __init__(self, destination: Destination, policy: HostKeyPolicy | None = None) -> None:
         self.policy = policy_for(destination, policy)
-        self._destination = destination
+        self.destination = destination
         self.names = known_hosts.host_names(
             destination.hostname, destination.port, destination.host_key_alias
         )
@@ -105,11 +105,11 @@ class HostKeyChecker:
             entries: list[Entry] = []
             for file in self._files:
                 entries += known_hosts.parse(known_hosts_file.read(file), file, names=self.names)
-            self._loaded = entries, RevokedKeys(self._destination.revoked_host_keys)
+            self._loaded = entries, RevokedKeys(self.destination.revoked_host_keys)
 
     @property
     def _files(self) -> list[str]:
-        where = self._destination
+        where = self.destination
         return list(dict.fromkeys((*where.user_known_hosts_files, *where.global_known_hosts_files)))
 
     @property
@@ -128,8 +128,8 @@ class HostKeyChecker:
     @property
     def host(self) -> str:
         """The server as the user knows it, for messages."""
-        alias, name = self._destination.alias, self.names[0]
-        return name if alias.lower() in {name, self._destination.hostname.lower()} else f"{alias} ({name})"
+        alias, name = self.destination.alias, self.names[0]
+        return name if alias.lower() in {name, self.destination.hostname.lower()} else f"{alias} ({name})"
 
     def algorithms(self) -> list[str]:
         """List what the server may sign with, best first: asyncssh's ``server_host_key_algs``.
@@ -138,11 +138,11 @@ class HostKeyChecker:
             BadSetting: nothing is left of HostKeyAlgorithms, or a file cannot be read.
 
         """
-        found = host_key_algorithms(self._entries, self.names, self._destination.host_key_algorithms)
+        found = host_key_algorithms(self._entries, self.names, self.destination.host_key_algorithms)
         if not found:
             raise BadSetting(
-                f"none of the HostKeyAlgorithms of {self._destination.alias} is supported: "
-                f"{', '.join(self._destination.host_key_algorithms)}",
+                f"none of the HostKeyAlgorithms of {self.destination.alias} is supported: "
+                f"{', '.join(self.destination.host_key_algorithms)}",
                 hint="ssh-ed25519, ecdsa-sha2-nistp256 and rsa-sha2-512 are",
             )
         return found
@@ -163,7 +163,7 @@ class HostKeyChecker:
 
         """
         if self.revoked.has(blob):
-            raise self._is_revoked(blob, str(self._destination.revoked_host_keys))
+            raise self._is_revoked(blob, str(self.destination.revoked_host_keys))
         bits = public_key.rsa_bits(blob)
         if bits is not None and bits < MIN_RSA_BITS:
             raise HostKeyRejected(
@@ -181,9 +181,7 @@ class HostKeyChecker:
             case Standing.CHANGED:
                 raise self._has_changed(blob, verdict)
             case Standing.UNKNOWN:
-                self._new(
-                    NewHostKey(self.host, self.names[0], blob, self._file, self._hashed), refused_certificate
-                )
+                self._new(self.new_key(blob), refused_certificate)
 
     def check_certificate(self, certificate: HostCertificate, blob: bytes) -> None:
         """Judge the certificate that the server shows, else the key in it; returns if one of them is good.
@@ -203,12 +201,12 @@ class HostKeyChecker:
             or self.revoked.has(certificate.key)
             or self.revoked.has(certificate.authority)
         ):
-            raise self._certificate_revoked(certificate, str(self._destination.revoked_host_keys))
+            raise self._certificate_revoked(certificate, str(self.destination.revoked_host_keys))
         for each in (verdict, own):
             if each.standing is Standing.REVOKED:
                 raise self._certificate_revoked(certificate, each.entries[0].where)
         if verdict.standing is Standing.KNOWN:
-            name = self._destination.host_key_alias or self._destination.hostname
+            name = self.destination.host_key_alias or self.destination.hostname
             refusal = certificate.refusal(name.lower(), time.time())
             if refusal is None:
                 bits = public_key.rsa_bits(certificate.key)
@@ -229,16 +227,16 @@ class HostKeyChecker:
         if not _write(new_key):
             _trusted_until_exit.add((new_key.file, new_key.name, new_key.blob))
 
-    @property
-    def _hashed(self) -> bool:
-        return self._destination.hash_known_hosts
+    def new_key(self, blob: bytes) -> NewHostKey:
+        """A key of this server, and where it would be written."""
+        return NewHostKey(self.host, self.names[0], blob, self._file, self.destination.hash_known_hosts)
 
     @property
     def _certificate(self) -> str:
         return f"the host certificate of {self.host} is not good"
 
     def _is_own(self, entry: Entry) -> bool:
-        return entry.file in self._destination.user_known_hosts_files and known_hosts.matches(
+        return entry.file in self.destination.user_known_hosts_files and known_hosts.matches(
             entry.hosts, self.names[0]
         )
 
@@ -283,7 +281,7 @@ class HostKeyChecker:
     def _notes(self, blob: bytes) -> tuple[str, ...]:
         """What the files say about a key that is new for this server."""
         notes = [
-            f"{name}, without the port, has another key on file: {entry.shown} ({entry.where})"
+            f"the name {name} without the port has another key on file: {entry.shown} ({entry.where})"
             for name in self.names[1:]
             for entry in self._entries
             if entry.marker is Marker.HOST and known_hosts.matches(entry.hosts, name)

@@ -18,6 +18,7 @@ from tunnels.ssh.destination import (
     Destination,
     LocalMachine,
     StrictHostKeyChecking,
+    UpdateHostKeys,
     expand_proxy_command,
     tokens_of,
 )
@@ -102,6 +103,9 @@ def destination_from(
         host_key_algorithms=read.algorithms("hostkeyalgorithms"),
         strict_host_key_checking=_strictness(read.first("stricthostkeychecking")),
         hash_known_hosts=read.flag("hashknownhosts"),
+        update_host_keys=_updating(
+            read.first("updatehostkeys") or ("no" if read.configured("userknownhostsfile") else "yes")
+        ),
         proxy_jump=tuple(hop for hop in expand.hop(jump).split(",") if hop),
         proxy_command=expand.command(read.text("proxycommand")),
         # ssh prints 0 both for "off" and for "not said"; off is ssh's default, and not ours.
@@ -246,6 +250,16 @@ def _strictness(value: str) -> StrictHostKeyChecking:
             return "accept-new"
         case _:
             return "ask"
+
+
+def _updating(value: str) -> UpdateHostKeys:
+    match value.lower():
+        case "yes" | "true":
+            return "yes"
+        case "ask":
+            return "ask"
+        case _:
+            return "no"
 
 
 def _family(value: str) -> AddressFamily:
