@@ -34,6 +34,7 @@ class Impostor:
         self.port = 0
         self._key = asyncssh.generate_private_key("ssh-ed25519")
         self._loop = asyncio.new_event_loop()
+        self._server: asyncssh.SSHAcceptor | None = None
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
     @property
@@ -61,7 +62,7 @@ class Impostor:
 
     async def _serve(self, keys: Any) -> None:
         impostor = self
-        if self.port:
+        if self._server is not None:
             self._server.close()
             await self._server.wait_closed()
 
@@ -83,6 +84,7 @@ class Impostor:
         self.port = self._server.get_port()
 
     async def _close(self) -> None:
+        assert self._server is not None
         self._server.close()
         for conn in self.connections:
             conn.abort()

@@ -138,7 +138,15 @@ def parse(
 
 
 def _may_match(line: str, names: Collection[str]) -> bool:
-    """Whether a line is worth taking apart: nearly none of a long file is, and this is five times as fast."""
+    """Whether a line is worth taking apart: nearly none of a long file is, and this is several times as fast."""
+    if line.startswith(_HASHED) and line[31:32] == "|" and line[60:61] == " ":  # as ssh writes them
+        try:
+            salt, digest = binascii.a2b_base64(line[3:31]), binascii.a2b_base64(line[32:60])
+        except (ValueError, binascii.Error):
+            return True
+        return any(
+            hmac.digest(salt, name.encode(errors="surrogateescape"), "sha1") == digest for name in names
+        )
     if "|" in line or "*" in line or "?" in line:
         return True
     line = line.lower()
