@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import subprocess
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -172,6 +173,20 @@ def test_a_certificate_that_was_not_asked_for_is_judged_by_all_the_same_rules(fi
         ACCEPT_NEW,
     )
     assert "is revoked by" in refused(HostKeyGuard(checker), certificate(authority, key)).message
+
+
+def test_a_certificate_can_be_revoked_by_its_serial_number(file: Path, home: Path) -> None:
+    authority, key = new_key(), new_key()
+    (home / "ca.pub").write_text(f"{text(public(authority))}\n")
+    (home / "serials").write_text("serial: 7\n")
+    subprocess.run(["ssh-keygen", "-q", "-k", "-f", "krl", "-s", "ca.pub", "serials"], check=True, cwd=home)
+    trusting_authority(file, authority, f"h {text(public(key))}")
+    where = Destination(
+        "h", "h", 22, "me", user_known_hosts_files=(str(file),), revoked_host_keys=str(home / "krl")
+    )
+    revoked, good = (certificate(authority, key, serial=number) for number in (7, 8))
+    assert "is revoked by" in refused(HostKeyGuard(HostKeyChecker(where)), revoked).message
+    HostKeyGuard(HostKeyChecker(where)).validate(good)
 
 
 # --- the exchanges after the first ----------------------------------------------------------------
