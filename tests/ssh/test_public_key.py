@@ -37,6 +37,10 @@ def test_a_key_is_shown_by_its_type_and_fingerprint() -> None:
     assert text(string(b"ssh-dss")) == "ssh-dss AAAAB3NzaC1kc3M="
 
 
+def test_what_a_hostile_server_calls_its_key_is_not_repeated() -> None:
+    assert shown(string(b"ssh-\x1b[2J" * 1000)).startswith("unknown SHA256:")
+
+
 def test_a_blob_that_makes_no_sense_has_no_type() -> None:
     assert key_type_of(b"") == key_type_of(b"\0\0\0\x09short") == ""
 

@@ -89,7 +89,7 @@ def parse(blob: bytes) -> HostCertificate:
     read = _Reader(blob)
     key_type = without_certificate(read.string().decode("ascii", errors="replace"))
     if key_type not in _KEY_FIELDS:
-        raise MalformedCertificate(f"a certificate of the type {key_type}")
+        raise MalformedCertificate("a certificate of an unknown type")
     read.string()  # a nonce
     key = string(key_type.encode()) + b"".join(string(read.string()) for _ in range(_KEY_FIELDS[key_type]))
     read.number(8)  # its serial number

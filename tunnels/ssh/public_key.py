@@ -34,9 +34,9 @@ def fingerprint(blob: bytes) -> str:
 
 
 def key_type_of(blob: bytes) -> str:
-    """Read the type of a public key; empty if the blob makes no sense."""
-    found = strings(blob)
-    return found[0].decode("ascii", errors="replace") if found else ""
+    """Read the type of a public key or a certificate; empty if the blob makes no sense."""
+    end = 4 + int.from_bytes(blob[:4], "big")
+    return blob[4:end].decode("ascii", errors="replace") if end <= len(blob) else ""
 
 
 def short_type(key_type: str) -> str:
@@ -47,8 +47,9 @@ def short_type(key_type: str) -> str:
 
 
 def shown(blob: bytes) -> str:
-    """A key in a message: its type and its fingerprint."""
-    return f"{short_type(key_type_of(blob))} {fingerprint(blob)}"
+    """A key in a message: its type and its fingerprint. A server may call its type anything."""
+    key_type = key_type_of(blob)
+    return f"{short_type(key_type) if key_type in SIGNATURES else 'unknown'} {fingerprint(blob)}"
 
 
 def text(blob: bytes) -> str:
