@@ -245,8 +245,9 @@ async def test_too_many_keys_are_a_refused_login_with_its_own_advice(
     error = await refuse_to_connect(profile(server, identity_file=(*files, str(server.identity))))
     assert isinstance(error, LoginRefused)
     assert "after too many keys" in error.message
-    assert f": tried {files[0]}; " in error.message, "the others were not heard of"
-    assert error.message.endswith(f": tried {files[0]}"), "the others were not offered any more"
+    assert error.message.endswith(f": tried {files[0]}; the server takes publickey"), (
+        "the others were not heard"
+    )
     assert error.hint == "set identity_file, so that only the right key is offered"
 
 

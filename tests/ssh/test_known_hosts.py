@@ -7,45 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.ssh.blobs import ecdsa, ed25519, rsa, string, text
+from tunnels.ssh.host_key_verdict import Standing, lookup
 from tunnels.ssh.known_hosts import (
     Entry,
     Marker,
-    Standing,
-    certificate_authorities,
     hashed_name,
-    host_key_algorithms,
     host_names,
-    key_type_of,
-    lookup,
-    lookup_ca,
     matches,
     new_line,
     parse,
     parse_keys,
-    short_type,
 )
-
-
-def string(value: bytes) -> bytes:
-    return len(value).to_bytes(4, "big") + value
-
-
-def ed25519(number: int) -> bytes:
-    return string(b"ssh-ed25519") + string(bytes([number]) * 32)
-
-
-def rsa(number: int) -> bytes:
-    return string(b"ssh-rsa") + string(b"\1\0\1") + string(bytes([0, 0x80 + number]) * 128)
-
-
-def ecdsa(number: int) -> bytes:
-    point = b"\4" + bytes([number]) * 64
-    return string(b"ecdsa-sha2-nistp256") + string(b"nistp256") + string(point)
-
-
-def text(blob: bytes) -> str:
-    return f"{key_type_of(blob)} {base64.b64encode(blob).decode()}"
-
+from tunnels.ssh.public_key import key_type_of
 
 A, B, C = ed25519(1), ed25519(2), ed25519(3)
 R = rsa(1)
@@ -200,141 +174,6 @@ def test_no_pattern_takes_for_ever() -> None:
     assert not matches("*a" * 400 + "b", "a" * 4000)
 
 
-# --- deciding -------------------------------------------------------------------------------------
-
-
-def standing(blob: bytes, *lines: str, host: str = "h", port: int = 22, alias: str | None = None) -> Standing:
-    return lookup(read(*lines), host_names(host, port, alias), blob).standing
-
-
-def test_a_key_on_file_is_known() -> None:
-    verdict = lookup(read(f"h {text(A)}", f"h {text(R)}"), ("h",), R)
-
-    assert verdict.standing is Standing.KNOWN
-    assert [entry.line for entry in verdict.entries] == [2]
-
-
-def test_a_host_that_is_not_on_file_is_unknown() -> None:
-    assert standing(A, f"other {text(A)}", f"@cert-authority h {text(A)}") is Standing.UNKNOWN
-
-
-def test_another_key_is_a_changed_one_and_the_one_it_replaces_is_named_first() -> None:
-    verdict = lookup(read(f"h {text(R)}", f"h {text(A)}"), ("h",), B)
-
-    assert verdict.standing is Standing.CHANGED
-    assert [entry.line for entry in verdict.entries] == [2, 1]
-    assert not verdict.changed_type
-
-
-def test_a_key_of_another_type_is_a_changed_one_too() -> None:
-    verdict = lookup(read(f"h {text(A)}"), ("h",), R)
-
-    assert verdict.standing is Standing.CHANGED
-    assert verdict.changed_type
-
-
-def test_a_revoked_key_is_revoked_even_where_nothing_else_is_on_file() -> None:
-    assert standing(A, f"@revoked h {text(A)}") is Standing.REVOKED
-    assert standing(A, f"h {text(A)}", f"@revoked * {text(A)}") is Standing.REVOKED
-    assert standing(B, f"@revoked h {text(A)}") is Standing.UNKNOWN
-
-
-@pytest.mark.parametrize("name", ["h", "[h]:2222"])
-def test_a_key_is_revoked_under_both_names_of_a_host(name: str) -> None:
-    lines = (f"[h]:2222 {text(A)}", f"@revoked {name} {text(A)}")
-
-    assert standing(A, *lines, port=2222) is Standing.REVOKED
-
-
-def test_another_port_is_another_host() -> None:
-    assert standing(A, f"h {text(B)}", port=2222) is Standing.UNKNOWN
-    assert standing(A, f"[h]:2222 {text(A)}") is Standing.UNKNOWN
-    assert standing(A, f"[h]:2222 {text(A)}", port=2222) is Standing.KNOWN
-    assert standing(A, f"[h]:2222 {text(B)}", port=2222) is Standing.CHANGED
-
-
-def test_the_very_same_key_without_the_port_is_believed_while_there_is_none_with_it() -> None:
-    assert standing(A, f"h {text(A)}", port=2222) is Standing.KNOWN
-    assert standing(A, f"h {text(A)}", f"[h]:2222 {text(B)}", port=2222) is Standing.CHANGED
-
-
-def test_an_alias_stands_for_name_and_port() -> None:
-    assert standing(A, f"work {text(A)}", port=2222, alias="Work") is Standing.KNOWN
-    assert standing(A, f"[h]:2222 {text(A)}", port=2222, alias="Work") is Standing.UNKNOWN
-
-
-def test_a_hashed_name_is_found() -> None:
-    hashed = hashed_name("[h]:2222", b"0123456789abcdefghij")
-
-    assert standing(A, f"{hashed} {text(A)}", port=2222) is Standing.KNOWN
-    assert standing(A, f"{hashed} {text(A)}", port=2223) is Standing.UNKNOWN
-
-
-def test_authorities_are_those_of_the_host() -> None:
-    entries = read(f"@cert-authority *.x {text(A)}", f"@cert-authority h {text(B)}", f"h {text(C)}")
-
-    assert [entry.blob for entry in certificate_authorities(entries, ("h",))] == [B]
-    assert lookup_ca(entries, ("h",), B).standing is Standing.KNOWN
-    assert lookup_ca(entries, ("h",), A).standing is Standing.UNKNOWN
-    assert lookup_ca(entries, ("h",), C).standing is Standing.UNKNOWN
-
-
-def test_a_revoked_authority_is_revoked() -> None:
-    entries = read(f"@cert-authority h {text(B)}", f"@revoked * {text(B)}")
-
-    assert lookup_ca(entries, ("h",), B).standing is Standing.REVOKED
-
-
-# --- what to ask the server for -------------------------------------------------------------------
-
-
-def algorithms(*lines: str, configured: tuple[str, ...] = (), port: int = 22) -> list[str]:
-    return host_key_algorithms(read(*lines), host_names("h", port), configured)
-
-
-def test_a_new_host_is_asked_for_its_best_key() -> None:
-    assert algorithms() == [
-        "ssh-ed25519",
-        "ecdsa-sha2-nistp256",
-        "ecdsa-sha2-nistp384",
-        "ecdsa-sha2-nistp521",
-        "rsa-sha2-512",
-        "rsa-sha2-256",
-    ]
-
-
-def test_the_types_on_file_are_asked_for_first_and_the_others_after_them() -> None:
-    got = algorithms(f"h {text(R)}")
-
-    assert got[:3] == ["rsa-sha2-512", "rsa-sha2-256", "ssh-ed25519"]
-    assert set(got) == set(algorithms())
-    assert algorithms(f"[h]:2222 {text(E)}", port=2222)[0] == "ecdsa-sha2-nistp256"
-
-
-def test_certificates_are_asked_for_only_where_an_authority_is_on_file() -> None:
-    got = algorithms(f"@cert-authority * {text(A)}")
-
-    assert got[0] == "ssh-ed25519-cert-v01@openssh.com"
-    assert "rsa-sha2-512-cert-v01@openssh.com" in got
-    assert got[-6:] == algorithms()
-    assert not any("cert" in name for name in algorithms(f"@cert-authority other {text(A)}"))
-    entries = read(f"@cert-authority * {text(A)}")
-    assert host_key_algorithms(entries, ("h",), certificates=False) == algorithms()
-
-
-def test_what_the_user_has_chosen_is_kept_to() -> None:
-    chosen = ("ssh-rsa", "ssh-dss", "x-future", "ssh-ed25519", "ssh-ed25519-cert-v01@openssh.com")
-
-    assert algorithms(configured=chosen) == ["ssh-rsa", "ssh-ed25519"]
-    assert algorithms(f"h {text(A)}", configured=chosen) == ["ssh-ed25519", "ssh-rsa"]
-    assert algorithms(f"@cert-authority h {text(B)}", configured=chosen) == [
-        "ssh-ed25519-cert-v01@openssh.com",
-        "ssh-rsa",
-        "ssh-ed25519",
-    ]
-    assert algorithms(configured=("x-future",)) == []
-
-
 # --- writing --------------------------------------------------------------------------------------
 
 
@@ -350,9 +189,3 @@ def test_what_is_written_is_found_again(blob: bytes, name: str, salt: bytes | No
     assert line.endswith("\n")
     assert line.startswith(f"{name} ") is (salt is None)
     assert lookup(list(parse(line)), (name,), blob).standing is Standing.KNOWN
-
-
-def test_types_have_the_names_that_people_know() -> None:
-    assert [short_type(key_type_of(blob)) for blob in (A, R, E)] == ["ED25519", "RSA", "ECDSA"]
-    assert short_type("ssh-dss") == "DSA"
-    assert short_type("sk-ssh-ed25519@openssh.com") == "ED25519"

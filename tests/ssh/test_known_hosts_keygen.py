@@ -9,17 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tunnels.ssh.known_hosts import (
-    Standing,
-    fingerprint,
-    key_type_of,
-    lookup,
-    matches,
-    new_line,
-    parse,
-    parse_keys,
-    short_type,
-)
+from tunnels.ssh.host_key_verdict import Standing, lookup
+from tunnels.ssh.known_hosts import matches, new_line, parse, parse_keys
+from tunnels.ssh.public_key import fingerprint, key_type_of, short_type
 
 pytestmark = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="there is no ssh-keygen")
 

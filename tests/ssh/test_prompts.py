@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.ssh.blobs import ed25519, text
 from tunnels.core.profile import HostKeyPolicy
 from tunnels.core.question import PersonNeeded
 from tunnels.errors import HostKeyRejected, HostKeyUnknown, TunnelsError, UsageError
 from tunnels.ssh.destination import Destination
 from tunnels.ssh.host_keys import HostKeyChecker, UnconfirmedHostKey
+from tunnels.ssh.known_hosts import hashed_name
 from tunnels.ssh.prompts import question_for
+from tunnels.ssh.public_key import fingerprint
 
 KEY = b"\0\0\0\x0bssh-ed25519" + b"\0\0\0\x20" + b"\1" * 32
 
@@ -30,7 +33,7 @@ def checker(file: Path) -> HostKeyChecker:
 
 def unknown(asking: HostKeyChecker) -> UnconfirmedHostKey:
     with pytest.raises(UnconfirmedHostKey) as caught:
-        asking.check(KEY, "ssh-ed25519")
+        asking.check(KEY)
     return caught.value
 
 
@@ -59,15 +62,38 @@ def test_two_questions_have_different_ids(file: Path) -> None:
     assert ask(asking).question.id != ask(asking).question.id
 
 
+def test_the_question_says_where_else_the_key_or_the_host_is_on_file(file: Path) -> None:
+    file.parent.mkdir()
+    key, other = text(KEY), text(ed25519(2))
+    file.write_text(
+        f"h {other}\nwork.example.com,192.0.2.1 {key}\n{hashed_name('x', b'as long as the hash.')} {key}\n"
+    )
+    where = Destination("work", "h", 2222, "me", user_known_hosts_files=(str(file),))
+    question = ask(HostKeyChecker(where, HostKeyPolicy.ASK)).question
+    assert question.text.splitlines()[1:4] == [
+        f"The name h without the port has another key on file: ED25519 {fingerprint(ed25519(2))} ({file}:1).",
+        f"This key is already known as work.example.com,192.0.2.1 ({file}:2).",
+        f"This key is already known as a hashed name ({file}:3).",
+    ]
+
+
+def test_many_other_names_are_counted(file: Path) -> None:
+    file.parent.mkdir()
+    file.write_text("".join(f"host{number} {text(KEY)}\n" for number in range(20)))
+    said = ask(checker(file)).question.text
+    assert said.count("already known as") == 8
+    assert "And by 12 more names." in said
+
+
 @pytest.mark.parametrize("answer", ["yes", "y", "YES", " yes\n", "FINGERPRINT", " FINGERPRINT "])
 def test_a_yes_or_the_right_fingerprint_trusts_the_key_and_writes_it_down(answer: str, file: Path) -> None:
     asking = checker(file)
     error = unknown(asking)
     assert error.new_key is not None
     ask(asking).take(answer.replace("FINGERPRINT", error.new_key.fingerprint))
-    asking.check(KEY, "ssh-ed25519")
+    asking.check(KEY)
     assert f"h ssh-ed25519 {base64.b64encode(KEY).decode()}" in file.read_text()
-    checker(file).check(KEY, "ssh-ed25519")
+    checker(file).check(KEY)
 
 
 @pytest.mark.parametrize("answer", ["no", "n", "NO", "", "  \n"])

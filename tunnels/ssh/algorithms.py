@@ -8,9 +8,9 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from tunnels.errors import BadSetting, HostKeyRejected
-from tunnels.ssh import known_hosts
 from tunnels.ssh.destination import Destination
 from tunnels.ssh.keywords import Note
+from tunnels.ssh.public_key import key_type_of
 
 if TYPE_CHECKING:
     import asyncssh
@@ -219,7 +219,7 @@ def check_ca_key(blob: bytes, destination: Destination) -> None:
     """
     check_host_key(blob, destination)
     said = destination.ca_signature_algorithms
-    key_type = known_hosts.key_type_of(blob)
+    key_type = key_type_of(blob)
     names = {"rsa-sha2-512", "rsa-sha2-256", "ssh-rsa"} if key_type == "ssh-rsa" else {key_type}
     if said and not names & set(apply(said, supported("CASignatureAlgorithms"), ())):
         raise HostKeyRejected(

@@ -2,57 +2,34 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import asyncssh
 
-from tunnels.errors import TunnelsError
 from tunnels.ssh import login_replies
+from tunnels.ssh.host_key_guard import HostKeyGuard
 from tunnels.ssh.host_keys import HostKeyChecker
 from tunnels.ssh.keys import Keys
 from tunnels.ssh.login import Login
-
-_log = logging.getLogger("tunnels")
+from tunnels.ssh.update_host_keys import HostKeyUpdate
 
 
 class Client(asyncssh.SSHClient):
     """What raises in here ends the connection: nothing does, unless that is what it is for."""
 
     def __init__(self, checker: HostKeyChecker, login: Login) -> None:
-        self.checker = checker
+        self.guard = HostKeyGuard(checker)
+        self._update = HostKeyUpdate(checker)
         self.login = login
         self.keys = Keys()
-        self.verdict: TunnelsError | None = None  #: why the host key was not accepted
         self.lost: list[Exception | None] = []
         self.on_lost: Callable[[Exception | None], None] | None = None
 
-    def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
-        """Our own check decides about every key."""
-        return self._judge(lambda checker: checker.check(key.public_data, key.get_algorithm()))
-
-    def validate_host_ca_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
-        """Our own check decides about every certificate authority; asyncssh checks the certificate."""
-
-        def check(checker: HostKeyChecker) -> None:
-            checker.check_ca(key.public_data)
-
-        return self._judge(check)
-
-    def _judge(self, check: Callable[[HostKeyChecker], None]) -> bool:
-        try:
-            check(self.checker)
-        except TunnelsError as error:
-            self.verdict = error
-            return False
-        except Exception as exc:  # noqa: BLE001 - whatever goes wrong in here, the key is not accepted
-            _log.error("checking a host key ended with a bug", exc_info=exc)
-            return False
-        return True
-
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
-        """There is a connection; nothing is said on it yet."""
+        """Nothing has been sent yet; from here on our own check decides about every key of the server."""
+        self.guard.install(conn)
+        self._update.install(conn)
         login_replies.listen(conn, self.login.heard)
 
     async def public_key_auth_requested(self) -> asyncssh.SSHKeyPair | None:

@@ -58,6 +58,7 @@ class Destination:
     host_key_algorithms: tuple[str, ...] = ()
     strict_host_key_checking: StrictHostKeyChecking = "ask"
     hash_known_hosts: bool = False
+    update_host_keys: UpdateHostKeys = "no"  #: ``ask`` is ``no`` with a line in the log
     proxy_jump: tuple[str, ...] = ()  #: as configured; what is dialled is `Route.hops`
     proxy_command: str | None = None  #: expanded, for the user's shell
     server_alive_interval: float | None = None  #: ``None``: nobody has said; 0: off
@@ -84,7 +85,6 @@ class Destination:
     required_rsa_size: int = DEFAULT_RSA_BITS  #: bits
     pkcs11_provider: str | None = None  #: a library
     security_key_provider: str | None = None  #: a library; ``None``: what is built in
-    update_host_keys: UpdateHostKeys = "yes"
     ip_qos: int | None = None  #: the byte of IP_TOS; ``None``: the system's own
     notes: tuple[Note, ...] = field(default=(), compare=False)  #: what is set and not done
 
@@ -151,13 +151,13 @@ def with_timing(found: Destination, profile: Profile) -> Destination:
 
 
 def with_known_hosts(found: Destination, profile: Profile, machine: LocalMachine) -> Destination:
-    """Put the profile's files in the place of UserKnownHostsFile.
-
-    As there, files of one's own turn UpdateHostKeys off (ssh_config(5)), unless it is to ask.
-    """
+    """Put the profile's files in the place of UserKnownHostsFile, as if it were said with ``-o``."""
     files = tuple(in_home(file, machine) for file in profile.known_hosts if file.strip().lower() != "none")
-    update: UpdateHostKeys = "ask" if found.update_host_keys == "ask" else "no"
-    return replace(found, user_known_hosts_files=files, update_host_keys=update)
+    usual = {(f"{home}/.ssh/known_hosts",) for home in (machine.home, machine.ssh_home)}
+    # ssh's default then (ssh_config(5), UpdateHostKeys)
+    if files not in usual and found.update_host_keys == "yes":
+        found = replace(found, update_host_keys="no")
+    return replace(found, user_known_hosts_files=files)
 
 
 def in_home(file: str, machine: LocalMachine) -> str:

@@ -109,6 +109,8 @@ def lost_error(exc: Exception | None) -> ConnectionLost:
             return ConnectionLost("the server did not answer the keepalives")
         case asyncssh.ConnectionLost():  # asyncssh's word for an end of file without a goodbye
             return ConnectionLost("the server closed the connection without a goodbye")
+        case asyncssh.HostKeyNotVerifiable():  # at a rekeying; whether it is still the server is looked at again
+            return ConnectionLost(exc.reason)
         case asyncssh.DisconnectError():
             return ConnectionLost(f"the server ended the connection: {exc.reason}")
         case TimeoutError():  # ETIMEDOUT: TCP_USER_TIMEOUT, or the kernel's own patience (tcp(7))

@@ -18,6 +18,7 @@ from tunnels.ssh.cpu import has_aes
 from tunnels.ssh.destination import Destination
 from tunnels.ssh.dial import dial
 from tunnels.ssh.faults import connect_error
+from tunnels.ssh.host_key_guard import TRUST_NOTHING
 from tunnels.ssh.host_keys import HostKeyChecker
 from tunnels.ssh.login import Login
 from tunnels.ssh.options import LOGIN_TIMEOUT, connect_options, connect_timeout
@@ -58,6 +59,7 @@ class Hop:
         """Connect and log in. Raises ConnectError, or PersonNeeded."""
         offered = keys.Keys()
         try:
+            await asyncio.to_thread(self._checker.load)  # known_hosts may be long
             self.client.keys = offered = await keys.gather(self._destination, self)
             conn = await self._connect(on_found)
         except asyncio.CancelledError:
@@ -88,7 +90,7 @@ class Hop:
             dialling = connect_timeout(self._destination) if self._through is not None else 0.0
             async with asyncio.timeout(dialling + LOGIN_TIMEOUT) as self._limit:
                 return await asyncssh.connect(
-                    known_hosts=self._checker.asyncssh_known_hosts(),
+                    known_hosts=TRUST_NOTHING,
                     **options,
                     client_keys=None,  # it asks `client` for one after the other
                     client_factory=lambda: self.client,
@@ -105,10 +107,8 @@ class Hop:
 
     def _error(self, exc: Exception, offered: keys.Keys) -> TunnelsError:
         """Say why nothing came of it."""
-        if self.client.verdict is not None:  # what asyncssh says then is only a consequence
-            return prompts.question_for(self.client.verdict, self._checker)
-        if isinstance(exc, asyncssh.HostKeyNotVerifiable):
-            return self._checker.certificate_refused(exc.reason)
+        if self.client.guard.verdict is not None:  # what asyncssh says then is only a consequence
+            return prompts.question_for(self.client.guard.verdict, self._checker)
         error = connect_error(exc, str(self._destination))
         if (
             self._login.refused

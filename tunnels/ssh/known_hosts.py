@@ -1,8 +1,6 @@
-"""Known hosts: which keys a server may show. Pure: text and bytes in, verdicts and lines out.
+"""Known hosts files: what their lines say, and new lines for them. Pure: text and bytes in and out.
 
-The format is that of sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT"; lines that OpenSSH skips are skipped here. So
-are the rules, with one exception on the safe side: a revoked key is refused under either name of a server
-with another port than 22, ``[host]:port`` and ``host``.
+The format is that of sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT"; lines that OpenSSH skips are skipped here.
 """
 
 from __future__ import annotations
@@ -10,50 +8,17 @@ from __future__ import annotations
 import base64
 import binascii
 import enum
-import hashlib
 import hmac
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+
+from tunnels.ssh import public_key
+from tunnels.ssh.public_key import decoded_key, fingerprint, key_type_of
 
 DEFAULT_PORT = 22
 
 _HASHED = "|1|"  # HMAC-SHA1, the only kind there is
 _SALT_BYTES = 20  # as long as the hash
-
-#: The signature algorithms a key may use (RFC 8332 section 3 for the RSA ones), the best first. ``ssh-rsa``,
-#: which signs with SHA-1, is used only where HostKeyAlgorithms names it.
-_SIGNATURES = {
-    "ssh-ed25519": ("ssh-ed25519",),
-    "ssh-ed448": ("ssh-ed448",),
-    "ecdsa-sha2-nistp256": ("ecdsa-sha2-nistp256",),
-    "ecdsa-sha2-nistp384": ("ecdsa-sha2-nistp384",),
-    "ecdsa-sha2-nistp521": ("ecdsa-sha2-nistp521",),
-    "sk-ssh-ed25519@openssh.com": ("sk-ssh-ed25519@openssh.com",),
-    "sk-ecdsa-sha2-nistp256@openssh.com": ("sk-ecdsa-sha2-nistp256@openssh.com",),
-    "ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa"),
-    "ssh-dss": (),  # known, so that it counts as another type; not spoken any more
-}
-
-#: What a server may sign with when neither the user nor a known key says so; OpenSSH's order.
-DEFAULT_ALGORITHMS = (
-    "ssh-ed25519",
-    "ecdsa-sha2-nistp256",
-    "ecdsa-sha2-nistp384",
-    "ecdsa-sha2-nistp521",
-    "rsa-sha2-512",
-    "rsa-sha2-256",
-)
-
-_CERTIFICATE = "-cert-v01@openssh.com"
-_CERTIFICATE_ALGORITHMS = tuple(name + _CERTIFICATE for name in DEFAULT_ALGORITHMS)
-
-#: Everything that may be asked for: what asyncssh 2.22 and later can check, without DSA and X.509.
-_SUPPORTED = frozenset(
-    algorithm
-    for signatures in _SIGNATURES.values()
-    for name in signatures
-    for algorithm in (name, name.removesuffix("@openssh.com") + _CERTIFICATE)
-)
 
 
 class Marker(enum.Enum):
@@ -81,29 +46,22 @@ class Entry:
         return f"{self.file}:{self.line}"
 
     @property
+    def shown(self) -> str:
+        """The key as in a message: its type and its fingerprint."""
+        return public_key.shown(self.blob)
+
+    @property
+    def complex(self) -> bool:
+        """Whether it speaks of more than ssh itself would write: patterns, or more than two names.
+
+        Such a line is somebody's own, and is not touched (``hostspec_is_complex`` in OpenSSH's clientloop.c).
+        """
+        return any(sign in self.hosts for sign in "*?!") or self.hosts.count(",") > 1
+
+    @property
     def fingerprint(self) -> str:
         """As ``ssh-keygen -l`` prints it."""
         return fingerprint(self.blob)
-
-
-class Standing(enum.Enum):
-    """How a host key stands to what is on file."""
-
-    KNOWN = "known"
-    UNKNOWN = "unknown"  #: nothing is on file for the host
-    CHANGED = "changed"  #: keys are on file for the host, and this is none of them
-    REVOKED = "revoked"
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """How a host key stands, and the lines that say so."""
-
-    standing: Standing
-    entries: tuple[Entry, ...] = ()
-    #: For CHANGED: no line has a key of this type. For OpenSSH, and for us, that is a change as well: the
-    #: types on file are asked for first, so a server that still had its old key would have shown that.
-    changed_type: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +85,7 @@ class NewHostKey:
         return fingerprint(self.blob)
 
 
-# --- names and keys -------------------------------------------------------------------------------
+# --- names ------------------------------------------------------------------------------------
 
 
 def host_names(host: str, port: int, alias: str | None = None) -> tuple[str, ...]:
@@ -142,41 +100,12 @@ def host_names(host: str, port: int, alias: str | None = None) -> tuple[str, ...
     return (host,) if port == DEFAULT_PORT else (f"[{host}]:{port}", host)
 
 
-def fingerprint(blob: bytes) -> str:
-    """Compute the SHA-256 fingerprint of a public key, as ``ssh-keygen -l`` prints it."""
-    digest = base64.b64encode(hashlib.sha256(blob).digest()).decode()
-    return f"SHA256:{digest.rstrip('=')}"
-
-
-def key_type_of(blob: bytes) -> str:
-    """Read the type of a public key; empty if the blob makes no sense."""
-    strings = _strings(blob)
-    return strings[0].decode("ascii", errors="replace") if strings else ""
-
-
-def short_type(key_type: str) -> str:
-    """Name a key type as people and ``ssh-keygen -l`` do: ``ED25519``."""
-    name = key_type.removesuffix("@openssh.com").removeprefix("sk-").removeprefix("ssh-").partition("-")[0]
-    return {"dss": "DSA"}.get(name, name.upper())
-
-
-def _strings(blob: bytes) -> list[bytes]:
-    """Split a blob into the strings it is made of (RFC 4251 section 5); none if they do not fit."""
-    found = []
-    at = 0
-    while at < len(blob):
-        start = at + 4
-        at = start + int.from_bytes(blob[at:start], "big")
-        if start > len(blob) or at > len(blob):
-            return []
-        found.append(blob[start:at])
-    return found
-
-
 # --- reading --------------------------------------------------------------------------------------
 
 
-def parse(text: str, file: str = "", *, names: Collection[str] | None = None) -> Iterator[Entry]:
+def parse(
+    text: str, file: str = "", *, names: Collection[str] | None = None, key: bytes | None = None
+) -> Iterator[Entry]:
     """Read a known hosts file; what is no valid line is skipped, as OpenSSH does.
 
     Args:
@@ -184,11 +113,14 @@ def parse(text: str, file: str = "", *, names: Collection[str] | None = None) ->
         file: its name, for `Entry.file`.
         names: from `host_names`; only the lines about one of them. Decoding every key of a long file
             takes longer than looking for a name.
+        key: only the lines that have this public key.
 
     """
+    encoded_key = "" if key is None else base64.b64encode(key).decode()
     for number, line in enumerate(text.split("\n"), 1):  # not splitlines: that ends lines at U+2028 too
-        fields = line.strip(" \t\r").replace("\t", " ").split(" ")
-        fields = [field for field in fields if field]
+        if encoded_key not in line or (names is not None and not _may_match(line, names)):
+            continue
+        fields = [field for field in line.strip(" \t\r").replace("\t", " ").split(" ") if field]
         marker = Marker.HOST
         if fields and fields[0].startswith("@"):
             try:
@@ -200,9 +132,25 @@ def parse(text: str, file: str = "", *, names: Collection[str] | None = None) ->
         hosts, key_type, encoded = fields[:3]
         if names is not None and not any(matches(hosts, name) for name in names):
             continue
-        blob = _decoded_key(key_type, encoded)
-        if blob is not None:
+        blob = decoded_key(key_type, encoded)
+        if blob is not None and key in {None, blob}:
             yield Entry(file, number, marker, hosts, key_type_of(blob), blob)
+
+
+def _may_match(line: str, names: Collection[str]) -> bool:
+    """Whether a line is worth taking apart: nearly none of a long file is, and this is several times as fast."""
+    if line.startswith(_HASHED) and line[31:32] == "|" and line[60:61] == " ":  # as ssh writes them
+        try:
+            salt, digest = binascii.a2b_base64(line[3:31]), binascii.a2b_base64(line[32:60])
+        except (ValueError, binascii.Error):
+            return True
+        return any(
+            hmac.digest(salt, name.encode(errors="surrogateescape"), "sha1") == digest for name in names
+        )
+    if "|" in line or "*" in line or "?" in line:
+        return True
+    line = line.lower()
+    return any(name in line for name in names)
 
 
 def parse_keys(text: str) -> Iterator[bytes]:
@@ -210,26 +158,9 @@ def parse_keys(text: str) -> Iterator[bytes]:
     for line in text.split("\n"):
         fields = line.split()
         if len(fields) >= 2 and not fields[0].startswith("#"):
-            blob = _decoded_key(fields[0], fields[1])
+            blob = decoded_key(fields[0], fields[1])
             if blob is not None:
                 yield blob
-
-
-def _decoded_key(key_type: str, encoded: str) -> bytes | None:
-    """Decode a key, unless it is cut short, of a type nobody speaks, or not of the type it is said to be."""
-    try:
-        blob = base64.b64decode(encoded.encode("ascii"), validate=True)
-    except (UnicodeEncodeError, binascii.Error):
-        return None
-    strings = _strings(blob)
-    if len(strings) < 2:
-        return None
-    real = strings[0].decode("ascii", errors="replace")
-    if real not in _SIGNATURES or (key_type != real and key_type not in _SIGNATURES[real]):
-        return None
-    if real == "ssh-ed25519" and len(strings[1]) != 32:
-        return None
-    return blob
 
 
 def matches(hosts: str, name: str) -> bool:
@@ -280,94 +211,6 @@ def _matches_pattern(pattern: str, name: str) -> bool:
     return all(rest == "*" for rest in pattern[at:])
 
 
-# --- deciding -------------------------------------------------------------------------------------
-
-
-def lookup(entries: Sequence[Entry], names: Sequence[str], blob: bytes) -> Verdict:
-    """Decide how a host key stands.
-
-    Args:
-        entries: the lines of all files.
-        names: from `host_names`.
-        blob: the key that the server has shown.
-
-    """
-    if revoked := _with_key(blob, _about(names, entries, Marker.REVOKED)):
-        return Verdict(Standing.REVOKED, revoked)
-    own = _about(names[:1], entries, Marker.HOST)
-    same = _with_key(blob, own or _about(names[1:], entries, Marker.HOST))
-    if same:
-        return Verdict(Standing.KNOWN, same)
-    if not own:
-        return Verdict(Standing.UNKNOWN)
-    key_type = key_type_of(blob)
-    old = sorted(own, key=lambda entry: entry.key_type != key_type)  # the one that was replaced comes first
-    return Verdict(Standing.CHANGED, tuple(old), changed_type=old[0].key_type != key_type)
-
-
-def lookup_ca(entries: Sequence[Entry], names: Sequence[str], blob: bytes) -> Verdict:
-    """Decide whether a key may sign the certificates of a host: KNOWN, UNKNOWN or REVOKED."""
-    if revoked := _with_key(blob, _about(names, entries, Marker.REVOKED)):
-        return Verdict(Standing.REVOKED, revoked)
-    found = _with_key(blob, certificate_authorities(entries, names))
-    return Verdict(Standing.KNOWN if found else Standing.UNKNOWN, found)
-
-
-def certificate_authorities(entries: Iterable[Entry], names: Sequence[str]) -> tuple[Entry, ...]:
-    """Find the keys that may sign the certificates of a host."""
-    return _about(names, entries, Marker.CA)
-
-
-def _about(names: Sequence[str], entries: Iterable[Entry], marker: Marker) -> tuple[Entry, ...]:
-    return tuple(
-        entry
-        for entry in entries
-        if entry.marker is marker and any(matches(entry.hosts, name) for name in names)
-    )
-
-
-def _with_key(blob: bytes, entries: Iterable[Entry]) -> tuple[Entry, ...]:
-    return tuple(entry for entry in entries if entry.blob == blob)
-
-
-def host_key_algorithms(
-    entries: Sequence[Entry],
-    names: Sequence[str],
-    configured: Sequence[str] = (),
-    *,
-    certificates: bool = True,
-) -> list[str]:
-    """Say what a server may sign with, best first.
-
-    The types on file come first: else a server with several keys shows one that is not on file, and looks
-    changed. The others follow: else a server that has lost the known type hangs up, and looks unreachable.
-    Certificates are asked for only where an authority is on file.
-
-    Args:
-        entries: the lines of all files.
-        names: from `host_names`.
-        configured: HostKeyAlgorithms, if the user has set it; what is not in it is not asked for.
-        certificates: ``False`` leaves certificates out.
-
-    Returns:
-        The algorithms; none if HostKeyAlgorithms leaves nothing that is supported.
-
-    """
-    base = [name for name in configured or DEFAULT_ALGORITHMS if name in _SUPPORTED]
-    plain = [name for name in base if not name.endswith(_CERTIFICATE)]
-    known = {
-        signature
-        for entry in _about(names, entries, Marker.HOST)
-        for signature in _SIGNATURES[entry.key_type]
-    }
-    plain.sort(key=lambda name: name not in known)
-    if not certificates or not certificate_authorities(entries, names):
-        return plain
-    if configured:
-        return [name for name in base if name.endswith(_CERTIFICATE)] + plain
-    return [*_CERTIFICATE_ALGORITHMS, *plain]
-
-
 # --- writing --------------------------------------------------------------------------------------
 
 
@@ -387,4 +230,4 @@ def new_line(name: str, blob: bytes, *, salt: bytes | None = None) -> str:
 
     """
     hosts = name if salt is None else hashed_name(name, salt)
-    return f"{hosts} {key_type_of(blob)} {base64.b64encode(blob).decode()}\n"
+    return f"{hosts} {public_key.text(blob)}\n"

@@ -24,11 +24,12 @@ def question_for(error: TunnelsError, checker: HostKeyChecker) -> TunnelsError:
         else:
             raise UsageError("please answer yes, no, or the fingerprint")
 
+    notes = "".join(f"{note[0].upper()}{note[1:]}.\n" for note in getattr(error, "notes", ()))
     question = Question(
         id=secrets.token_hex(8),
         kind="host-key",
         text=(
-            f"{error.message}\n"
+            f"{error.message}\n{notes}"
             "Compare this with what the server's administrator, or `ssh-keygen -lf` on the server, says."
         ),
         prompt="Trust this key from now on? (yes/no/fingerprint)",

@@ -111,6 +111,9 @@ def destination_from(
         host_key_algorithms=read.algorithms("hostkeyalgorithms"),
         strict_host_key_checking=_strictness(read.first("stricthostkeychecking")),
         hash_known_hosts=read.flag("hashknownhosts"),
+        update_host_keys=_updating(
+            read.first("updatehostkeys") or ("no" if read.configured("userknownhostsfile") else "yes")
+        ),
         proxy_jump=tuple(hop for hop in expand.hop(jump).split(",") if hop),
         proxy_command=expand.command(read.text("proxycommand")),
         # ssh prints 0 both for "off" and for "not said"; off is ssh's default, and not ours.
@@ -138,7 +141,6 @@ def destination_from(
         required_rsa_size=read.number("requiredrsasize", read.number("rsaminsize", DEFAULT_RSA_BITS)),
         pkcs11_provider=expand.library(read.text("pkcs11provider")),
         security_key_provider=expand.library(read.text("securitykeyprovider")),
-        update_host_keys=_updates(read.first("updatehostkeys")),
         ip_qos=quality(read.first("ipqos")) if read.configured("ipqos") else None,
         notes=notes_on(keywords, defaults or {}),
     )
@@ -278,6 +280,16 @@ def _strictness(value: str) -> StrictHostKeyChecking:
             return "ask"
 
 
+def _updating(value: str) -> UpdateHostKeys:
+    match value.lower():
+        case "yes" | "true":
+            return "yes"
+        case "ask":
+            return "ask"
+        case _:
+            return "no"
+
+
 def _family(value: str) -> AddressFamily:
     match value.lower():
         case "inet":
@@ -286,16 +298,6 @@ def _family(value: str) -> AddressFamily:
             return "inet6"
         case _:
             return "any"
-
-
-def _updates(value: str) -> UpdateHostKeys:
-    match value.lower():
-        case "no" | "false":
-            return "no"
-        case "ask":
-            return "ask"
-        case _:
-            return "yes"
 
 
 #: The names of IPQoS (ssh_config(5)) as the byte of IP_TOS: RFC 2474, 2597, 3246 and 8622, and RFC 1349.
