@@ -17,12 +17,24 @@ _log = logging.getLogger("tunnels")
 class Client(asyncssh.SSHClient):
     """Nothing in here raises: that would end the connection."""
 
-    def __init__(self, checker: HostKeyChecker, login: Login) -> None:
+    def __init__(
+        self,
+        checker: HostKeyChecker,
+        login: Login,
+        *,
+        on_made: Callable[[asyncssh.SSHClientConnection], None] | None = None,
+    ) -> None:
         self.checker = checker
         self.login = login
         self.verdict: TunnelsError | None = None  #: why the host key was not accepted
         self.lost: list[Exception | None] = []
         self.on_lost: Callable[[Exception | None], None] | None = None
+        self._on_made = on_made
+
+    def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
+        """There is a way to the server, and nothing has been said on it."""
+        if self._on_made is not None:
+            self._on_made(conn)
 
     def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
         """Our own check decides about every key."""

@@ -136,6 +136,17 @@ _REASONS = (
 )
 
 
+#: What to do about a destination that the server could not reach. It is the server that looks, not this machine.
+_HINTS = {
+    DialReason.REFUSED: "nobody listens there, as seen from the server: is it running, and on that address and port?",
+    DialReason.TIMED_OUT: "is the address right, and is there a firewall between the server and it?",
+    DialReason.HOST_UNREACHABLE: "the server has no way there: is the address right, and is it switched on?",
+    DialReason.NETWORK_UNREACHABLE: "the server has no route to that network: is it the right server?",
+    DialReason.NAME_NOT_RESOLVED: "the name is looked up on the server, which does not know it; one that it "
+    "knows, or the address, will do",
+}
+
+
 def channel_error(exc: asyncssh.ChannelOpenError, connect: Address) -> DialError:
     """Why the server did not connect a client to its destination."""
     if exc.code == asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED:
@@ -151,4 +162,5 @@ def channel_error(exc: asyncssh.ChannelOpenError, connect: Address) -> DialError
             "or AllowStreamLocalForwarding in its sshd_config does not allow it"
         )
     reason = next((reason for words, reason in _REASONS if words in text), DialReason.OTHER)
-    return DialError(f"{connect}: {exc.reason or 'the server could not connect'}", reason=reason)
+    message = f"{connect}: {exc.reason or 'the server could not connect'}"
+    return DialError(message, reason=reason, hint=_HINTS.get(reason))

@@ -20,6 +20,7 @@ from tunnels.ssh.faults import connect_error
 from tunnels.ssh.host_keys import HostKeyChecker
 from tunnels.ssh.login import Login
 from tunnels.ssh.options import LOGIN_TIMEOUT, connect_options, connect_timeout
+from tunnels.ssh.steps import QUIET, Steps
 
 #: Seconds that a person may take for an answer where the server waits longer than that: sshd hangs up after
 #: LoginGraceTime, 120 s by default, and may be told never to.
@@ -35,6 +36,7 @@ class Hop:
         destination: Destination,
         dialogue: Dialogue,
         through: asyncssh.SSHClientConnection | None,
+        steps: Steps = QUIET,
     ) -> None:
         self._destination = destination
         self._through = through
@@ -42,13 +44,16 @@ class Hop:
         self._checker = HostKeyChecker(destination, profile.host_key_policy)
         self._login = Login(destination, self)
         self._limit: asyncio.Timeout | None = None
-        self.client = Client(self._checker, self._login)
+        self._steps = steps
+        self.client = Client(self._checker, self._login, on_made=steps.made)
 
     async def connect(self, on_found: Callable[[tuple[str, ...]], None]) -> asyncssh.SSHClientConnection:
         """Connect and log in. Raises ConnectError, or PersonNeeded."""
         offered = keys.Keys()
+        self._steps.begins(self._destination, through=self._through is not None)
         try:
             offered = await keys.gather(self._destination)
+            self._steps.offers(offered)
             conn = await self._connect(offered, on_found)
         except asyncio.CancelledError:
             raise
@@ -57,6 +62,7 @@ class Hop:
         finally:
             offered.close()
         self._login.succeeded()
+        self._steps.entered()
         return conn
 
     async def _connect(
