@@ -211,6 +211,7 @@ def _shown(text: str) -> str:
 
 
 def _print(lines: list[Line]) -> None:
+    """Folded beside what stands before it on a terminal, and one line each where a program reads."""
     from rich.text import Text  # noqa: PLC0415
 
     out = output.out()
@@ -218,9 +219,11 @@ def _print(lines: list[Line]) -> None:
         if not out.is_terminal:
             out.print(before + text)
             continue
-        for number, part in enumerate(text.wrap(out, max(20, out.width - len(before)))):
+        start = before
+        for part in text.wrap(out, max(20, out.width - len(before))):
             part.rstrip()
-            out.print((before if number == 0 else " " * len(before)) + part)
+            out.print(start + part)
+            start = Text(" " * len(before))
 
 
 def _look_of(step: Step) -> tuple[str, str, str]:
@@ -242,7 +245,7 @@ def verdict(checkup: Checkup) -> Text:
     from rich.text import Text  # noqa: PLC0415
 
     failed, warnings = len(checkup.failed), len(checkup.warnings)
-    if failed:
+    if not checkup.ok:
         many = "1 step failed" if failed == 1 else f"{failed} steps failed"
         return Text.assemble((f"{checkup.name}: {many}", "red"))
     if warnings:

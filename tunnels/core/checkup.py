@@ -65,6 +65,11 @@ class Checkup:
         return [step for step in self.steps if step.ok is False]
 
     @property
+    def ok(self) -> bool:
+        """Whether everything works; what was not tried is not known to work."""
+        return all(step.ok for step in self.steps)
+
+    @property
     def warnings(self) -> list[Step]:
         """The steps that worked, with something to know about them."""
         return [step for step in self.steps if step.warning is not None]
@@ -73,7 +78,7 @@ class Checkup:
         """As it stands in ``doctor --json``."""
         return {
             "name": self.name,
-            "ok": not self.failed,
+            "ok": self.ok,
             "steps": [step.to_json() for step in self.steps],
         }
 
@@ -88,4 +93,4 @@ def exit_code(checkups: list[Checkup]) -> int:
     codes = {step.error.code if step.error else "" for checkup in checkups for step in checkup.failed}
     if codes == {NeedsPerson.code}:
         return NeedsPerson.exit_code
-    return NotAsAsked.exit_code if codes else 0
+    return 0 if all(checkup.ok for checkup in checkups) else NotAsAsked.exit_code

@@ -84,6 +84,7 @@ class Doctor:
         self._warnings = warnings
         self._ask = ask
         self._secrets: dict[str, str] = {}
+        self._unreadable: Exception | None = None  #: why the reader cannot be told any more
 
     async def examine(self, profile: Profile) -> Checkup:
         """Go through one profile."""
@@ -91,18 +92,20 @@ class Doctor:
 
         def tell(step: Step) -> None:
             checkup.steps.append(step)
-            self._reader.found(step)
+            self._show(step)
 
         self._reader.examining(profile)
         tell(Step("profile", True, str(self._file), warning=self._warning_about(profile)))
         conn, watch = await self._connect(profile, tell)
         try:
+            self._check_reader()
             checks = ForwardChecks(
                 profile, conn, self._running, target=watch.route.target if watch.route is not None else None
             )
             try:
                 async for step in checks.run(self._reader.began):
                     tell(step)
+                    self._check_reader()
             finally:
                 await checks.aclose()
         finally:
@@ -110,6 +113,18 @@ class Doctor:
                 await conn.aclose()
         self._reader.done(checkup)
         return checkup
+
+    def _show(self, step: Step) -> None:
+        """Tell the reader. It may be a pipe that was closed, and asyncssh, who has called us, would swallow that."""
+        if self._unreadable is None:
+            try:
+                self._reader.found(step)
+            except Exception as exc:  # noqa: BLE001 - raised again as soon as there is nobody in between
+                self._unreadable = exc
+
+    def _check_reader(self) -> None:
+        if self._unreadable is not None:
+            raise self._unreadable
 
     def _warning_about(self, profile: Profile) -> str | None:
         mine = [each for each in self._warnings if each.field.startswith(f"profiles.{profile.name}.")]

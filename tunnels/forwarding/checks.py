@@ -28,6 +28,9 @@ DIAL_TIMEOUT = 10.0
 #: Seconds for the server to say whether it listens.
 ASK_TIMEOUT = 10.0
 
+#: Seconds for a client of the server's listener to be announced to us, after it has connected.
+KNOCK_TIMEOUT = 2.0
+
 #: Where a channel comes from, as the server is told.
 _ORIGIN: Origin = ("127.0.0.1", 0)
 
@@ -177,7 +180,7 @@ async def forwards_at_all(link: Link, scope: TaskScope, port: int) -> Found:
     except DialError as error:
         if error.reason is DialReason.PROHIBITED:
             raise DialError(
-                "the server does not let this login connect anywhere it likes",
+                "the server does not connect the clients of a proxy for this login",
                 reason=error.reason,
                 hint="AllowTcpForwarding (yes or local), PermitOpen and DisableForwarding in its sshd_config decide, "
                 "and restrict or permitopen at the key in authorized_keys",
@@ -185,8 +188,28 @@ async def forwards_at_all(link: Link, scope: TaskScope, port: int) -> Found:
     return Found("the server connects where clients want to go")
 
 
-async def _nobody(_origin: Origin) -> ChannelEnd:
-    raise DialError("nobody is at home: this was only a question")
+class _Door:
+    """Takes nobody in, and knows whether somebody has knocked."""
+
+    def __init__(self) -> None:
+        self.knocked = asyncio.Event()
+
+    async def accept(self, _origin: Origin) -> ChannelEnd:
+        self.knocked.set()
+        raise DialError("nobody is at home: this was only a question")
+
+    async def is_at(self, link: Link, scope: TaskScope, address: TcpAddress) -> bool | None:
+        """Whether who connects there on the server comes to us; False: to somebody else; None: nobody can tell."""
+        self.knocked.clear()
+        if not await _connects(link, scope, address):
+            return None
+        try:
+            # The server tells us of its new client about when it tells us that our channel is open.
+            async with asyncio.timeout(KNOCK_TIMEOUT):
+                await self.knocked.wait()
+        except TimeoutError:
+            return False
+        return True
 
 
 async def listen_there(link: Link, scope: TaskScope, address: TcpAddress, seen_at: str | None) -> Found:
@@ -195,9 +218,10 @@ async def listen_there(link: Link, scope: TaskScope, address: TcpAddress, seen_a
     ``seen_at`` is an address of the server that other machines use, where one is known. Raises ListenError,
     or LinkLost.
     """
+    door = _Door()
     try:
         async with asyncio.timeout(ASK_TIMEOUT):
-            listener = await link.listen(address, _nobody)
+            listener = await link.listen(address, door.accept)
     except TimeoutError:
         raise ListenError(
             f"the server has not said within {ASK_TIMEOUT:g} s whether it listens on {address}"
@@ -207,7 +231,13 @@ async def listen_there(link: Link, scope: TaskScope, address: TcpAddress, seen_a
     try:
         port = listener.port or address.port
         warning = None
-        if seen_at is not None:
+        if address.is_loopback and await door.is_at(link, scope, TcpAddress("127.0.0.1", port)) is False:
+            # "localhost" is two addresses, and sshd is content with one of them.
+            warning = (
+                f"another program on the server has port {port} of 127.0.0.1: only clients of ::1 will come here; "
+                f"`sudo ss -ltnp 'sport = :{port}'` there names it"
+            )
+        elif seen_at is not None:
             open_to_others = await _connects(link, scope, TcpAddress(seen_at, port))
             warning = _who_reaches(address, open_to_others, seen_at)
     finally:
@@ -258,7 +288,7 @@ async def _why_refused(link: Link, scope: TaskScope, address: TcpAddress) -> Lis
 async def _may_listen(link: Link, address: TcpAddress) -> bool:
     try:
         async with asyncio.timeout(ASK_TIMEOUT):
-            listener = await link.listen(address, _nobody)
+            listener = await link.listen(address, _Door().accept)
     except (ListenError, TimeoutError):
         return False
     await listener.aclose()

@@ -70,8 +70,16 @@ def connect_error(exc: Exception, where: str) -> TunnelsError:
             return HostUnreachable(f"the connection to {where} was damaged on its way: {exc.reason}")
         case asyncssh.HostKeyNotVerifiable():  # the verdict of our own check comes before this one
             return HandshakeFailed(f"the host key of {where} could not be verified: {exc.reason}")
-        case asyncssh.ChannelOpenError():  # the last hop refused to connect us onwards
-            return HostUnreachable(f"{where} could not be reached from the jump host: {exc.reason}")
+        case asyncssh.ChannelOpenError() if exc.code == asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED:
+            return HostUnreachable(
+                f"the jump host does not allow connections to {where}",
+                hint="look at AllowTcpForwarding and PermitOpen in its sshd_config, and at the key in authorized_keys",
+            )
+        case asyncssh.ChannelOpenError():  # the last hop could not connect us onwards
+            return HostUnreachable(
+                f"{where} could not be reached from the jump host: {exc.reason}",
+                hint=_HINTS.get(_dial_reason(exc)),
+            )
         case asyncssh.ConnectionLost() | asyncssh.DisconnectError():
             return HostUnreachable(
                 f"{where} hung up before the login: {exc.reason}",
@@ -147,6 +155,11 @@ _HINTS = {
 }
 
 
+def _dial_reason(exc: asyncssh.ChannelOpenError) -> DialReason:
+    text = exc.reason.lower()
+    return next((reason for words, reason in _REASONS if words in text), DialReason.OTHER)
+
+
 def channel_error(exc: asyncssh.ChannelOpenError, connect: Address) -> DialError:
     """Why the server did not connect a client to its destination."""
     if exc.code == asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED:
@@ -155,12 +168,14 @@ def channel_error(exc: asyncssh.ChannelOpenError, connect: Address) -> DialError
             reason=DialReason.PROHIBITED,
             hint="look at AllowTcpForwarding and PermitOpen in its sshd_config, and at the key in authorized_keys",
         )
-    text = exc.reason.lower()
-    if isinstance(connect, UnixAddress) and text in {"", "open failed"}:  # sshd says no more about a socket
+    if isinstance(connect, UnixAddress) and exc.reason.lower() in {
+        "",
+        "open failed",
+    }:  # sshd says no more about a socket
         return DialError(
             f"{connect}: the server could not connect; nobody listens there, this account may not connect to it, "
             "or AllowStreamLocalForwarding in its sshd_config does not allow it"
         )
-    reason = next((reason for words, reason in _REASONS if words in text), DialReason.OTHER)
+    reason = _dial_reason(exc)
     message = f"{connect}: {exc.reason or 'the server could not connect'}"
     return DialError(message, reason=reason, hint=_HINTS.get(reason))

@@ -156,14 +156,14 @@ class Watch(Steps):
         for number, destination in enumerate(hops[at:], start=at):
             hop = self._hops[number] if number < len(self._hops) else _Hop(destination)
             for place, step in enumerate(HOP_STEPS):
-                if place < hop.at or (number, step) in self._told:
+                if place < hop.at:
                     continue
                 if number == at and place == hop.at:
                     said = explain(step, error, hop.destination, hop.seen)
                     ms = (self._clock() - hop.since) * 1000 if hop.since else None
                     detail = hop.seen.how_it_went if step == "login" else ""
                     self._tell(Step(step, False, detail, ms, host=_name(destination), error=said.info))
-                else:
+                elif (number, step) not in self._told:
                     self._tell(Step(step, None, host=_name(destination)))
 
     # --- what is seen over asyncssh's shoulder ------------------------------------------------------
