@@ -55,7 +55,7 @@ def doctor(
 
     reader = _Silent() if as_json else _Shown()
     found = run_doctor(
-        file.path, wanted, reader, running=_running(), warnings=file.warnings, may_ask=not as_json
+        file.path, wanted, reader, running=_running(), cautions=file.warnings, may_ask=not as_json
     )
     if as_json:
         output.print_json(checkup.to_json(found))
@@ -217,7 +217,9 @@ def _print(lines: list[Line]) -> None:
     out = output.out()
     for before, text in lines:
         if not out.is_terminal:
-            out.print(before + text)
+            line = before + text
+            line.rstrip()
+            out.print(line)
             continue
         start = before
         for part in text.wrap(out, max(20, out.width - len(before))):

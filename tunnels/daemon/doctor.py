@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import warnings
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -53,17 +54,19 @@ def run_doctor(
     reader: Reader,
     *,
     running: Snapshot,
-    warnings: Sequence[Problem] = (),
+    cautions: Sequence[Problem] = (),
     may_ask: bool,
 ) -> list[Checkup]:
     """Examine these profiles, one after the other. ``running`` is what the daemon says, if there is one."""
     ask = asking.ask if may_ask and asking.interactive() else None
 
     async def examine() -> list[Checkup]:
-        doctor = Doctor(file, reader, running=running, warnings=warnings, ask=ask)
+        doctor = Doctor(file, reader, running=running, cautions=cautions, ask=ask)
         return [await doctor.examine(profile) for profile in profiles]
 
-    return asyncio.run(examine())
+    with warnings.catch_warnings():  # of libraries, about weak algorithms: a step says that better
+        warnings.simplefilter("ignore")
+        return asyncio.run(examine())
 
 
 class Doctor:
@@ -75,13 +78,13 @@ class Doctor:
         reader: Reader,
         *,
         running: Snapshot,
-        warnings: Sequence[Problem] = (),
+        cautions: Sequence[Problem] = (),
         ask: Ask | None = None,
     ) -> None:
         self._file = file
         self._reader = reader
         self._running = running
-        self._warnings = warnings
+        self._cautions = cautions
         self._ask = ask
         self._secrets: dict[str, str] = {}
         self._unreadable: Exception | None = None  #: why the reader cannot be told any more
@@ -127,7 +130,7 @@ class Doctor:
             raise self._unreadable
 
     def _warning_about(self, profile: Profile) -> str | None:
-        mine = [each for each in self._warnings if each.field.startswith(f"profiles.{profile.name}.")]
+        mine = [each for each in self._cautions if each.field.startswith(f"profiles.{profile.name}.")]
         return "; ".join(map(str, mine)) or None
 
     async def _connect(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from tunnels.core.logline import printable
@@ -22,6 +23,9 @@ from tunnels.ssh.destination import Destination
 
 #: Characters of a list of algorithms that are shown.
 _MANY = 200
+
+#: What the names of algorithms have in them that should not be used any more.
+_WEAK = ("-sha1", "hmac-md5", "-cbc", "arcfour", "group1-")
 
 
 @dataclass(slots=True)
@@ -44,8 +48,13 @@ class Seen:
         """The login in one line: what the server offered, what was tried, and what became of it."""
         parts = [f"takes {', '.join(self.methods)}"] if self.methods else []
         for name, outcome in self.tries.items():
-            parts.append(f"{name} {outcome or 'accepted'}")
+            parts.append(f"{name} {outcome}" if outcome else f"{name}, without an answer")
         return "; ".join(parts)
+
+
+def weak(algorithms: Iterable[str]) -> list[str]:
+    """Those that OpenSSH has taken out of its defaults (openssh.com/legacy.html)."""
+    return [name for name in algorithms if any(word in name for word in _WEAK)]
 
 
 def explain(step: str, error: TunnelsError, destination: Destination, seen: Seen) -> TunnelsError:
@@ -62,6 +71,11 @@ def explain(step: str, error: TunnelsError, destination: Destination, seen: Seen
             return _kex(where, *seen.nothing_in_common)
         case "login" if isinstance(error, LoginRefused):
             return _login(error, destination, seen)
+        case "login" if isinstance(error, HostUnreachable):
+            return HostUnreachable(
+                f"{where} hung up in the middle of the login",
+                hint="it waits LoginGraceTime (sshd_config) for answers and not longer; otherwise its log says why",
+            )
     return error
 
 
@@ -153,16 +167,21 @@ def _known(what: str) -> set[str]:
 
 def _login(error: LoginRefused, destination: Destination, seen: Seen) -> TunnelsError:
     where = str(destination)
+    if "too many" in error.message:
+        return LoginRefused(
+            f"{where} ended the login after {len(seen.tries)} keys that it does not know",
+            hint='identity_file = "~/.ssh/…" names the right one, which is then offered first; MaxAuthTries in its '
+            "sshd_config is how many it looks at",
+        )
     if seen.skipped:
-        return LoginRefused(f"{where} refused the login; skipped {'; '.join(seen.skipped)}", hint=error.hint)
+        return LoginRefused(
+            f"{where} refused the login; skipped {'; '.join(seen.skipped)}",
+            hint="mend what is said about the key that was skipped, or name another: identity_file",
+        )
     if seen.methods and "publickey" not in seen.methods:
         return LoginRefused(
             f"{where} takes no keys, only {', '.join(seen.methods)}",
             hint="PubkeyAuthentication in its sshd_config is off; or log in with what it takes",
-        )
-    if "too many" in error.message:
-        return LoginRefused(
-            error.message, hint='set identity_file = "~/.ssh/…": then only that key is offered'
         )
     expired = next((name for name in seen.tries if "expired on" in name), None)
     if expired is not None:

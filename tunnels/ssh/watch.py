@@ -22,11 +22,12 @@ from tunnels.core.profile import HostKeyPolicy, Profile
 from tunnels.errors import TunnelsError
 from tunnels.ssh import known_hosts
 from tunnels.ssh.destination import Destination, Route
+from tunnels.ssh.dial import ATTEMPT_DELAY
 from tunnels.ssh.host_keys import policy_for
 from tunnels.ssh.keys import Keys
 from tunnels.ssh.known_hosts import Standing
 from tunnels.ssh.steps import Steps
-from tunnels.ssh.symptoms import Seen, explain
+from tunnels.ssh.symptoms import Seen, explain, weak
 
 #: Bytes kept of what a server says before its version, which is anything where it is no SSH server.
 MAX_HEARD = 256
@@ -135,7 +136,14 @@ class Watch(Steps):
             self._done("connected by the host before it")
         else:
             hop.seen.peer = str(peer[0]) if isinstance(peer, tuple) else ""
-            self._done(f"{hop.seen.peer} answered on port {hop.destination.port}")
+            first = next(iter(hop.seen.addresses), hop.seen.peer)
+            late = None
+            if first != hop.seen.peer:
+                late = (
+                    f"{first} was asked first, and failed or took more than {ATTEMPT_DELAY:g} s; "
+                    "AddressFamily in ssh_config can leave a family out"
+                )
+            self._done(f"{hop.seen.peer} answered on port {hop.destination.port}", warning=late)
         _Shoulder(conn, self, hop).look()
 
     def entered(self) -> None:
@@ -250,7 +258,12 @@ class _Shoulder:
 
     def _validates(self, validate: Callable[[bytes], asyncssh.SSHKey]) -> Callable[[bytes], asyncssh.SSHKey]:
         def validates(blob: bytes) -> asyncssh.SSHKey:
-            self._watch.reached(self._hop, "kex", ", ".join(dict.fromkeys(self._algorithms())))
+            used = list(dict.fromkeys(self._algorithms()))
+            bad = weak(used)
+            warning = (
+                f"weak, and no longer OpenSSH's default: {', '.join(bad)}; update the server" if bad else None
+            )
+            self._watch.reached(self._hop, "kex", ", ".join(used), warning=warning)
             key = validate(blob)
             detail, warning = _standing(
                 self._hop.destination, key.public_data, is_plain=key.public_data == blob
