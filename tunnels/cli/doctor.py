@@ -54,9 +54,12 @@ def doctor(
     from tunnels.daemon.doctor import run_doctor  # noqa: PLC0415 - the engine, for this alone
 
     reader = _Silent() if as_json else _Shown()
-    found = run_doctor(
-        file.path, wanted, reader, running=_running(), cautions=file.warnings, may_ask=not as_json
-    )
+    try:
+        found = run_doctor(
+            file.path, wanted, reader, running=_running(), cautions=file.warnings, may_ask=not as_json
+        )
+    finally:
+        reader.close()
     if as_json:
         output.print_json(checkup.to_json(found))
     return checkup.exit_code(found)
@@ -85,6 +88,9 @@ class _Silent:
 
     def done(self, checkup: Checkup) -> None:
         """Nothing yet."""
+
+    def close(self) -> None:
+        """Nothing to take away."""
 
     @contextlib.contextmanager
     def asking(self) -> Iterator[None]:
@@ -137,10 +143,14 @@ class _Shown:
 
     def done(self, checkup: Checkup) -> None:
         """The verdict."""
+        self.close()
+        output.print_lines([verdict(checkup)])
+
+    def close(self) -> None:
+        """Take the spinner away, and give the cursor back."""
         if self._spinner is not None:
             self._spinner.stop()
             self._spinner = None
-        output.print_lines([verdict(checkup)])
 
     @contextlib.contextmanager
     def asking(self) -> Iterator[None]:
@@ -154,10 +164,8 @@ class _Shown:
             yield
             return
         self._spinner.stop()
-        try:
-            yield
-        finally:
-            self._spinner.start()
+        yield
+        self._spinner.start()  # not after an error: nothing goes on then
 
 
 # --- what it looks like -----------------------------------------------------------------------------
