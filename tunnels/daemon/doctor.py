@@ -21,6 +21,7 @@ from tunnels.core.question import Answer, PersonNeeded, Question
 from tunnels.core.status import Snapshot
 from tunnels.daemon import asking
 from tunnels.daemon.doctor_forwards import ForwardChecks
+from tunnels.daemon.impatient import ImpatientExecutor
 from tunnels.errors import InternalError, NeedsPerson, Problem, TunnelsError, UsageError
 from tunnels.ssh.connect import connect
 from tunnels.ssh.connection import SshConnection
@@ -61,6 +62,7 @@ def run_doctor(
     ask = asking.ask if may_ask and asking.interactive() else None
 
     async def examine() -> list[Checkup]:
+        asyncio.get_running_loop().set_default_executor(ImpatientExecutor())
         doctor = Doctor(file, reader, running=running, cautions=cautions, ask=ask)
         return [await doctor.examine(profile) for profile in profiles]
 

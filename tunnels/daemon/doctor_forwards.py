@@ -142,7 +142,8 @@ class ForwardChecks:
         """Name the tunnel, where it is one of ours that is in the way."""
         for tunnel in self._running.tunnels:
             for each in tunnel.forwards:
-                if each.kind != "remote" and each.listen == describe_listen(listen):
+                there = each.kind != "remote" and each.listen == describe_listen(listen)
+                if there and each.state is ForwardState.LISTENING:
                     return ListenError(
                         f"{each.listen} is held by the tunnel {tunnel.name}",
                         hint=f"`tunnels down {tunnel.name}`, or listen on another port",

@@ -45,6 +45,7 @@ class _Hop:
 
     destination: Destination
     through: bool = False
+    gathering: bool = False  #: keys; nothing else has happened yet
     at: int = 0  #: the step that is going on, in `HOP_STEPS`
     since: float = 0.0
     seen: Seen = field(default_factory=Seen)
@@ -70,6 +71,7 @@ class Watch(Steps):
         self._told: set[tuple[int, str]] = set()
         self._hops: list[_Hop] = []
         self.route: Route | None = None
+        self._way: Step | None = None  #: told when it is taken: something may speak against it
         self._started = clock()
 
     def again(self) -> None:
@@ -88,9 +90,7 @@ class Watch(Steps):
         ms = (self._clock() - self._started) * 1000
         hops = tuple(self._without_writing(hop) for hop in route.hops)
         self.route = Route(hops, self._without_writing(route.target))
-        if (0, "way") not in self._told:
-            self._told.add((0, "way"))
-            self._tell(Step("way", True, _describe(route, self._profile), ms))
+        self._way = Step("way", True, _describe(route, self._profile), ms)
         return self.route
 
     def _without_writing(self, destination: Destination) -> Destination:
@@ -100,7 +100,10 @@ class Watch(Steps):
 
     def begins(self, destination: Destination, *, through: bool) -> None:
         """The keys are being gathered."""
-        self._hops.append(_Hop(destination, through, since=self._clock()))
+        if self._way is not None and (0, "way") not in self._told:
+            self._told.add((0, "way"))
+            self._tell(self._way)
+        self._hops.append(_Hop(destination, through, gathering=True, since=self._clock()))
         self._began(f"{destination}: looking for keys")
 
     def offers(self, keys: Keys) -> None:
@@ -109,6 +112,7 @@ class Watch(Steps):
         if len(keys.pairs) == len(keys.offered):
             hop.names = {id(pair): name for pair, name in zip(keys.pairs, keys.offered, strict=True)}
         hop.seen.skipped = list(keys.skipped)
+        hop.gathering = False
         hop.since = self._clock()
         if hop.through or _is_address(hop.destination.hostname):
             hop.at = HOP_STEPS.index("tcp")
@@ -132,10 +136,13 @@ class Watch(Steps):
         """Somebody has answered; what is said from now on is watched."""
         hop = self._hops[-1]
         peer = conn.get_extra_info("peername")
+        hop.at = max(hop.at, HOP_STEPS.index("tcp"))  # a proxy command finds the name out by itself
         if hop.through:
             self._done("connected by the host before it")
+        elif not isinstance(peer, tuple):
+            self._done("connected by its proxy command")
         else:
-            hop.seen.peer = str(peer[0]) if isinstance(peer, tuple) else ""
+            hop.seen.peer = str(peer[0])
             first = next(iter(hop.seen.addresses), hop.seen.peer)
             late = None
             if first != hop.seen.peer:
@@ -155,24 +162,30 @@ class Watch(Steps):
 
     def failed(self, error: TunnelsError) -> None:
         """Nothing came of it: says where it ended, and what was not tried any more."""
-        route = self.route
-        if route is None:
+        if self.route is None or not self._hops:  # what ssh_config or the profile says cannot be followed
             self._tell(Step("way", False, error=error.info))
             return
-        hops = (*route.hops, route.target)
-        at = max(0, len(self._hops) - 1)
-        for number, destination in enumerate(hops[at:], start=at):
-            hop = self._hops[number] if number < len(self._hops) else _Hop(destination)
+        route = (*self.route.hops, self.route.target)
+        at = len(self._hops) - 1
+        if self._hops[at].at == len(HOP_STEPS):  # that one let us in; the next could not even be begun
+            at = min(at + 1, len(route) - 1)
+        for number in range(at, len(route)):
+            begun = number < len(self._hops)
+            hop = self._hops[number] if begun else _Hop(route[number])
+            broken = min(hop.at, len(HOP_STEPS) - 1) if begun else HOP_STEPS.index("host-key")
+            if hop.gathering:
+                broken = HOP_STEPS.index("login")
             for place, step in enumerate(HOP_STEPS):
-                if place < hop.at:
-                    continue
-                if number == at and place == hop.at:
-                    said = explain(step, error, hop.destination, hop.seen)
-                    ms = (self._clock() - hop.since) * 1000 if hop.since else None
-                    detail = hop.seen.how_it_went if step == "login" else ""
-                    self._tell(Step(step, False, detail, ms, host=_name(destination), error=said.info))
-                elif (number, step) not in self._told:
-                    self._tell(Step(step, None, host=_name(destination)))
+                if number == at and place == broken:
+                    self._tell(self._broken(step, error, hop))
+                elif place >= hop.at and (number, step) not in self._told:
+                    self._tell(Step(step, None, host=str(hop.destination)))
+
+    def _broken(self, step: str, error: TunnelsError, hop: _Hop) -> Step:
+        said = explain(step, error, hop.destination, hop.seen)
+        ms = (self._clock() - hop.since) * 1000 if hop.since else None
+        detail = hop.seen.how_it_went if step == "login" else ""
+        return Step(step, False, detail, ms, host=str(hop.destination), error=said.info)
 
     # --- what is seen over asyncssh's shoulder ------------------------------------------------------
 
@@ -183,7 +196,7 @@ class Watch(Steps):
         if (number, step) not in self._told:
             self._told.add((number, step))
             ms = (now - hop.since) * 1000
-            self._tell(Step(step, True, detail, ms, host=_name(hop.destination), warning=warning))
+            self._tell(Step(step, True, detail, ms, host=str(hop.destination), warning=warning))
         hop.at, hop.since = hop.at + 1, now
         self._say_what_goes_on()
 
@@ -359,10 +372,6 @@ def _standing(destination: Destination, blob: bytes, *, is_plain: bool) -> tuple
     if verdict.standing is Standing.KNOWN:
         return f"{shown}, known by {verdict.entries[0].where}", None
     return shown, "not on file yet: `tunnels up` will accept it and write it down, as accept-new says"
-
-
-def _name(destination: Destination) -> str:
-    return str(destination)
 
 
 def _is_address(host: str) -> bool:
