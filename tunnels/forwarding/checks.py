@@ -18,6 +18,7 @@ from tunnels.core.address import Address, TcpAddress, UnixAddress, describe_list
 from tunnels.errors import DialError, DialReason, ListenError
 from tunnels.forwarding.channel import Channel, ChannelEnd, Link, LinkLost, ListenRefused, Origin
 from tunnels.forwarding.listener import Listener
+from tunnels.forwarding.ports import PRIVILEGED
 from tunnels.forwarding.remote import connect_here
 from tunnels.forwarding.unix_listener import UnixListener, expand
 from tunnels.tasks import TaskScope
@@ -268,12 +269,12 @@ async def _why_refused(link: Link, scope: TaskScope, address: TcpAddress) -> Lis
             hint=f"perhaps by our own last connection, or a tunnel of another machine; `sudo ss -ltnp 'sport = "
             f":{address.port}'` there says by whom. ClientAliveInterval 15 in its sshd_config ends dead ones sooner",
         )
-    if 0 < address.port < 1024 and await _may_listen(link, replace(address, port=0)):
-        return ListenError(
-            f"the server refused to listen on {address}: ports below 1024 are for root alone there",
-            hint=f"use a port above, for example {address.port + 8000}",
-        )
     if address.port and await _may_listen(link, replace(address, port=0)):
+        if address.port < PRIVILEGED:
+            return ListenError(
+                f"the server refused to listen on {address}: ports below {PRIVILEGED} are for root alone there",
+                hint=f"use a port above, for example {address.port + 8000}",
+            )
         return ListenError(
             f"the server refused to listen on {address}, and allows other ports",
             hint=f"it may be in use there by something that answers nobody: `sudo ss -tnap | grep :{address.port}`",
