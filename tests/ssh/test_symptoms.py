@@ -53,7 +53,12 @@ def test_a_private_address_that_does_not_answer_is_pointed_out() -> None:
     late = HostUnreachable("me@bastion did not answer in time", hint="a firewall may drop it")
     assert "or its VPN?" in told("tcp", late, Seen(addresses=("10.1.2.3",)))
     assert "a firewall may drop it" in told("tcp", late, Seen(addresses=("8.8.8.8",)))
-    assert "tried 8.8.8.8, 2001:4860::1" in told("tcp", late, Seen(addresses=("8.8.8.8", "2001:4860::1")))
+    assert "is this machine online" in told("tcp", HostUnreachable("no way"), Seen(addresses=("8.8.8.8",)))
+
+
+def test_where_several_addresses_fail_each_has_its_reason() -> None:
+    both = Seen(outcomes={"8.8.8.8": "does not answer", "2001:4860::1": "refuses the connection"})
+    assert "8.8.8.8 does not answer, 2001:4860::1 refuses the connection" in told("tcp", HUNG_UP, both)
 
 
 def test_a_short_name_that_is_not_found_may_be_one_of_ssh_config() -> None:

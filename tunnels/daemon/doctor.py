@@ -153,6 +153,7 @@ class Doctor:
             except NeedsPerson as needed:
                 watch.failed(_without_a_terminal(needed, profile))
             except TunnelsError as error:
+                await watch.look_closer()
                 watch.failed(error)
             except Exception as exc:  # noqa: BLE001 - a bug is one more thing that keeps the tunnel from coming up
                 watch.failed(InternalError(f"{type(exc).__name__}: {exc}", hint="this is a bug"))

@@ -45,6 +45,11 @@ def connect_error(exc: Exception, where: str) -> TunnelsError:
     match exc:
         case TunnelsError():
             return exc
+        case socket.gaierror() if exc.errno == socket.EAI_AGAIN:
+            return NameNotResolved(
+                f"the name {where} could not be looked up: {exc.strerror or exc}",
+                hint="no name server answered: is this machine online, and its VPN up if there is one?",
+            )
         case socket.gaierror():
             return NameNotResolved(
                 f"the name {where} was not found: {exc.strerror or exc}",

@@ -33,6 +33,9 @@ class Seen:
     """What an attempt has shown of one server."""
 
     addresses: tuple[str, ...] = ()
+    outcomes: dict[str, str] = field(
+        default_factory=dict
+    )  #: what became of each address, where none was reached
     peer: str = ""
     heard: bytes = b""  #: the beginning of what it said instead of its version
     version: str = ""
@@ -91,11 +94,13 @@ def _name(error: NameNotResolved, destination: Destination) -> TunnelsError:
 
 def _tcp(error: HostUnreachable, seen: Seen) -> TunnelsError:
     private = [each for each in seen.addresses if _is_private(each)]
-    tried = f" (tried {', '.join(seen.addresses)})" if len(seen.addresses) > 1 else ""
-    hint = error.hint
+    hint = error.hint or "is this machine online, and is there a way from it to that address?"
     if private and "refused" not in error.message:
         hint = f"{private[0]} is an address of a private network: are you in that network, or its VPN?"
-    return HostUnreachable(f"{error.message}{tried}", hint=hint)
+    if len(seen.outcomes) > 1:
+        each = ", ".join(f"{address} {outcome}" for address, outcome in seen.outcomes.items())
+        return HostUnreachable(f"none of its addresses could be reached: {each}", hint=hint)
+    return HostUnreachable(error.message, hint=hint)
 
 
 def _banner(error: TunnelsError, where: str, seen: Seen) -> TunnelsError:

@@ -21,6 +21,7 @@ from tunnels.core.checkup import HOP_STEPS, Step
 from tunnels.core.profile import HostKeyPolicy, Profile
 from tunnels.errors import TunnelsError
 from tunnels.ssh import known_hosts
+from tunnels.ssh.addresses import try_each
 from tunnels.ssh.destination import Destination, Route
 from tunnels.ssh.dial import ATTEMPT_DELAY
 from tunnels.ssh.host_keys import policy_for
@@ -78,10 +79,14 @@ class Watch(Steps):
         """Another attempt begins; a person has answered."""
         self._hops.clear()
 
-    @property
-    def seen(self) -> list[Seen]:
-        """What was seen of each server so far."""
-        return [hop.seen for hop in self._hops]
+    async def look_closer(self) -> None:
+        """Where none of several addresses could be reached, find out what is wrong with each; before `failed`."""
+        hop = self._hops[-1] if self._hops else None
+        if hop is None or hop.gathering or hop.at >= len(HOP_STEPS) or HOP_STEPS[hop.at] != "tcp":
+            return
+        if len(hop.seen.addresses) > 1 and not hop.through:
+            self._began(f"{hop.destination}: trying each of its addresses")
+            hop.seen.outcomes = await try_each(hop.seen.addresses, hop.destination)
 
     # --- what an attempt tells ------------------------------------------------------------------
 
