@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import socket
 import subprocess
 import threading
@@ -15,7 +16,7 @@ import pytest
 from tests.e2e.bed.faults import ECHO, Laptop
 from tests.e2e.bed.netns import SERVER_4
 from tests.e2e.bed.ports import LOOPBACK, RefusingPort, free_port, in_use
-from tests.e2e.bed.product import NEEDS_PERSON, NO_SUCH_PROFILE, NOT_AS_ASKED, OK, USAGE, Tunnels
+from tests.e2e.bed.product import COMMAND, NEEDS_PERSON, NO_SUCH_PROFILE, NOT_AS_ASKED, OK, USAGE, Tunnels
 from tests.e2e.bed.site import NOWHERE, Site
 from tests.e2e.bed.sshd import Sshd, make_key
 
@@ -421,6 +422,16 @@ def test_a_filtered_server_is_bounded_in_time_and_its_private_address_is_pointed
         assert 1500 < wrong["ms"] < 8000
 
 
+def test_where_no_address_of_a_name_answers_each_has_its_reason(laptop: Laptop, travelling: Tunnels) -> None:
+    laptop.client.know({"server.test": "10.77.9.77", "server.test other.test": SERVER_4})  # it has both
+    login = {**laptop.login(host="server.test"), "port": 2222, "connect_timeout": "2s"}
+    travelling.write(work={**login, "local": [f"4711:{ECHO}"]})
+    wrong = failure(examine(travelling))
+    assert wrong["step"] == "tcp"
+    assert f"{SERVER_4} refuses the connection" in said(wrong)
+    assert "10.77.9.77 " in said(wrong)
+
+
 # --- the command ----------------------------------------------------------------------------------
 
 
@@ -443,3 +454,12 @@ def test_with_several_profiles_one_must_be_named_or_all(tunnels: Tunnels, site: 
     shown = tunnels.run("doctor", "--all", expect=OK).words
     assert "one: everything works" in shown
     assert "two: everything works" in shown
+
+
+def test_a_pipe_that_is_closed_early_is_no_error(tunnels: Tunnels, site: Site) -> None:
+    tunnels.write(work={**site.login(), "local": [f"{free_port()}:{site.far.echo}"]})
+    command = f"{shlex.join([*COMMAND, 'doctor', 'work'])} | head -n 1"
+    done = subprocess.run(
+        ["sh", "-c", command], env=tunnels.env, cwd=tunnels.home, capture_output=True, text=True, check=True
+    )
+    assert (done.stdout, done.stderr) == ("work\n", "")
