@@ -173,10 +173,8 @@ def channel_error(exc: asyncssh.ChannelOpenError, connect: Address) -> DialError
             reason=DialReason.PROHIBITED,
             hint="look at AllowTcpForwarding and PermitOpen in its sshd_config, and at the key in authorized_keys",
         )
-    if isinstance(connect, UnixAddress) and exc.reason.lower() in {
-        "",
-        "open failed",
-    }:  # sshd says no more about a socket
+    says_nothing = exc.reason.lower() in {"", "open failed"}
+    if isinstance(connect, UnixAddress) and says_nothing:  # as sshd about every socket
         return DialError(
             f"{connect}: the server could not connect; nobody listens there, this account may not connect to it, "
             "or AllowStreamLocalForwarding in its sshd_config does not allow it"
