@@ -81,6 +81,7 @@ LAZY: dict[str, tuple[set[str], str]] = {
     "cli.up": ({"daemon.foreground"}, "`up -f` is the engine in the foreground"),
     "cli.demo": ({"daemon.app", "daemon.demo"}, "the demo runs the engine"),
     "cli.daemon": ({"daemon.app"}, "`daemon run` is the daemon"),
+    "cli.doctor": ({"daemon.doctor"}, "the doctor goes the way of a tunnel in its own process"),
     "cli.check": (
         {"ssh.describe", "ssh.key_check", "ssh.resolve"},
         "shows what ssh_config makes of a profile",

@@ -71,6 +71,12 @@ RETRIED: list[tuple[str, Exception, type[ConnectError], str]] = [
         HostUnreachable,
         "could not be reached from the jump host: Connection refused",
     ),
+    (
+        "prohibited by a jump host",
+        asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "open failed"),
+        HostUnreachable,
+        "the jump host does not allow connections to",
+    ),
 ]
 
 FINAL: list[tuple[str, Exception, type[ConnectError], str]] = [
@@ -238,6 +244,7 @@ def test_the_words_of_a_refused_channel_are_understood_in_every_dialect(
         error = channel_error(asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, words), DB)
         assert error.reason is reason
         assert error.message == f"db.internal:5432: {words}"
+        assert "server" in (error.hint or ""), "it is said that it is the server which looks"
 
 
 def test_a_channel_that_the_server_prohibits_names_what_may_prohibit_it() -> None:

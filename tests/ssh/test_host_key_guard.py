@@ -17,7 +17,7 @@ import pytest
 
 from tests.ssh.blobs import text
 from tunnels.core.profile import HostKeyPolicy
-from tunnels.errors import HostKeyRejected, HostKeyUnknown, TunnelsError
+from tunnels.errors import HostKeyRejected, TunnelsError
 from tunnels.ssh.destination import Destination
 from tunnels.ssh.host_key_guard import TRUST_NOTHING, HostKeyGuard
 from tunnels.ssh.host_keys import HostKeyChecker, UnconfirmedHostKey
@@ -142,7 +142,6 @@ def test_a_certificate_of_an_authority_of_a_kind_that_is_not_allowed_is_none(fil
     checker = trusting_authority(file, authority)
     checker.destination = replace(checker.destination, ca_signature_algorithms=("rsa-sha2-512",))
     error = refused(HostKeyGuard(checker), certificate(authority, key))
-    assert isinstance(error, HostKeyUnknown)
     assert "CASignatureAlgorithms" in error.message
 
 

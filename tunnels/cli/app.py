@@ -23,6 +23,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "logs": ("logs", "logs"),
     "why": ("why", "why"),
     "check": ("check", "check"),
+    "doctor": ("doctor", "doctor"),
     "init": ("init", "init"),
     "edit": ("edit", "edit"),
     "demo": ("demo", "demo"),

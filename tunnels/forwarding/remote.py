@@ -126,12 +126,10 @@ class RemoteForwarder(Forwarder):
         link = self._link
         end = SocketEnd(self.counters, on_made=lambda end: self._add(end, None), on_lost=self._lose)
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT):
-                await _connect(end, connect)
-        except (OSError, UnicodeError) as exc:  # TimeoutError and gaierror are OSErrors
-            error = _dial_error(exc, connect)
+            await connect_here(lambda: end, connect)
+        except DialError as error:
             self._on_refused(connect, error)
-            raise error from exc
+            raise
         if self._link is not link:  # lost while we connected: nobody is left to talk to
             end.reset()
             raise DialError("the connection is gone", reason=DialReason.LINK_DOWN)
@@ -144,15 +142,24 @@ class RemoteForwarder(Forwarder):
         return super()._listen_text()
 
 
-async def _connect(end: SocketEnd, connect: Address) -> None:
-    """Give ``end`` a socket to the destination."""
+async def connect_here(factory: Callable[[], asyncio.BaseProtocol], connect: Address) -> asyncio.Transport:
+    """Connect to a destination on this machine's side, within `CONNECT_TIMEOUT`. Raises DialError."""
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT):
+            return await _connect(factory, connect)
+    except (OSError, UnicodeError) as exc:  # TimeoutError and gaierror are OSErrors
+        raise _dial_error(exc, connect) from exc
+
+
+async def _connect(factory: Callable[[], asyncio.BaseProtocol], connect: Address) -> asyncio.Transport:
     loop = asyncio.get_running_loop()
     if not isinstance(connect, TcpAddress):
-        await loop.create_unix_connection(lambda: end, expand(connect))
-        return
+        transport, _ = await loop.create_unix_connection(factory, expand(connect))
+        return transport
     found = await loop.getaddrinfo(connect.host or "localhost", connect.port, type=socket.SOCK_STREAM)
     sock = await aiohappyeyeballs.start_connection(found, happy_eyeballs_delay=0.25, interleave=1)
-    await loop.create_connection(lambda: end, sock=sock)
+    transport, _ = await loop.create_connection(factory, sock=sock)
+    return transport
 
 
 _REASONS = {

@@ -18,19 +18,28 @@ from tunnels.ssh.update_host_keys import HostKeyUpdate
 class Client(asyncssh.SSHClient):
     """What raises in here ends the connection: nothing does, unless that is what it is for."""
 
-    def __init__(self, checker: HostKeyChecker, login: Login) -> None:
+    def __init__(
+        self,
+        checker: HostKeyChecker,
+        login: Login,
+        *,
+        on_made: Callable[[asyncssh.SSHClientConnection], None] | None = None,
+    ) -> None:
         self.guard = HostKeyGuard(checker)
         self._update = HostKeyUpdate(checker)
         self.login = login
         self.keys = Keys()
         self.lost: list[Exception | None] = []
         self.on_lost: Callable[[Exception | None], None] | None = None
+        self._on_made = on_made
 
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
         """Nothing has been sent yet; from here on our own check decides about every key of the server."""
         self.guard.install(conn)
         self._update.install(conn)
         login_replies.listen(conn, self.login.heard)
+        if self._on_made is not None:  # who only watches
+            self._on_made(conn)
 
     async def public_key_auth_requested(self) -> asyncssh.SSHKeyPair | None:
         """The server takes public keys; asked again after each that it did not take."""

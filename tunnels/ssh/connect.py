@@ -14,6 +14,7 @@ from tunnels.ssh.destination import Route
 from tunnels.ssh.hop import Hop
 from tunnels.ssh.key_check import check_explicit
 from tunnels.ssh.resolve import resolve
+from tunnels.ssh.steps import QUIET, Steps
 
 OnFound = Callable[[tuple[str, ...]], None]
 
@@ -23,11 +24,12 @@ async def connect(
     on_lost: OnLost,
     on_found: OnFound = lambda _addresses: None,
     dialogue: Dialogue | None = None,
+    steps: Steps = QUIET,
 ) -> SshConnection:
     """Resolve a profile, pass its jump hosts, check every host key and log in.
 
     ``on_found`` is told the addresses of the first host on the way, before they are dialled. ``dialogue`` asks
-    whatever only a person can answer.
+    whatever only a person can answer, and ``steps`` is told how far it has got.
 
     Raises ConnectError, or PersonNeeded where somebody must answer something before the next attempt.
     Cancelling ends the attempt and what there is of the connection.
@@ -38,6 +40,7 @@ async def connect(
         route = await resolve(profile)
     except OSError as exc:  # no file descriptor, no room in the temporary folder: not for ever
         raise HostUnreachable(f"ssh could not be asked about {profile.host}: {exc.strerror or exc}") from exc
+    route = steps.way(route)
     _refuse_unsupported(route)
     hops: list[asyncssh.SSHClientConnection] = []
     try:
@@ -47,6 +50,7 @@ async def connect(
                 destination,
                 dialogue or NobodyThere(),
                 hops[-1] if hops else None,
+                steps,
                 before=route.hops[: len(hops)],
                 # It prints the password of one server, and no other is to be told it.
                 password_command=profile.password_command if destination is route.target else None,

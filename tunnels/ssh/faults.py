@@ -45,6 +45,11 @@ def connect_error(exc: Exception, where: str) -> TunnelsError:
     match exc:
         case TunnelsError():
             return exc
+        case socket.gaierror() if exc.errno == socket.EAI_AGAIN:
+            return NameNotResolved(
+                f"the name {where} could not be looked up: {exc.strerror or exc}",
+                hint="no name server answered: is this machine online, and its VPN up if there is one?",
+            )
         case socket.gaierror():
             return NameNotResolved(
                 f"the name {where} was not found: {exc.strerror or exc}",
@@ -70,8 +75,16 @@ def connect_error(exc: Exception, where: str) -> TunnelsError:
             return HostUnreachable(f"the connection to {where} was damaged on its way: {exc.reason}")
         case asyncssh.HostKeyNotVerifiable():  # the verdict of our own check comes before this one
             return HandshakeFailed(f"the host key of {where} could not be verified: {exc.reason}")
-        case asyncssh.ChannelOpenError():  # the last hop refused to connect us onwards
-            return HostUnreachable(f"{where} could not be reached from the jump host: {exc.reason}")
+        case asyncssh.ChannelOpenError() if exc.code == asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED:
+            return HostUnreachable(
+                f"the jump host does not allow connections to {where}",
+                hint="look at AllowTcpForwarding and PermitOpen in its sshd_config, and at the key in authorized_keys",
+            )
+        case asyncssh.ChannelOpenError():  # the last hop could not connect us onwards
+            return HostUnreachable(
+                f"{where} could not be reached from the jump host: {exc.reason}",
+                hint=_HINTS.get(_dial_reason(exc)),
+            )
         case asyncssh.ConnectionLost() | asyncssh.DisconnectError():
             return HostUnreachable(
                 f"{where} hung up before the login: {exc.reason}",
@@ -138,6 +151,22 @@ _REASONS = (
 )
 
 
+#: What to do about a destination that the server could not reach. It is the server that looks, not this machine.
+_HINTS = {
+    DialReason.REFUSED: "nobody listens there, as seen from the server: is it running, and on that address and port?",
+    DialReason.TIMED_OUT: "is the address right, and is there a firewall between the server and it?",
+    DialReason.HOST_UNREACHABLE: "the server has no way there: is the address right, and is it switched on?",
+    DialReason.NETWORK_UNREACHABLE: "the server has no route to that network: is it the right server?",
+    DialReason.NAME_NOT_RESOLVED: "the name is looked up on the server, which does not know it; one that it "
+    "knows, or the address, will do",
+}
+
+
+def _dial_reason(exc: asyncssh.ChannelOpenError) -> DialReason:
+    text = exc.reason.lower()
+    return next((reason for words, reason in _REASONS if words in text), DialReason.OTHER)
+
+
 def channel_error(exc: asyncssh.ChannelOpenError, connect: Address) -> DialError:
     """Why the server did not connect a client to its destination."""
     if exc.code == asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED:
@@ -146,11 +175,12 @@ def channel_error(exc: asyncssh.ChannelOpenError, connect: Address) -> DialError
             reason=DialReason.PROHIBITED,
             hint="look at AllowTcpForwarding and PermitOpen in its sshd_config, and at the key in authorized_keys",
         )
-    text = exc.reason.lower()
-    if isinstance(connect, UnixAddress) and text in {"", "open failed"}:  # sshd says no more about a socket
+    says_nothing = exc.reason.lower() in {"", "open failed"}
+    if isinstance(connect, UnixAddress) and says_nothing:  # as sshd about every socket
         return DialError(
             f"{connect}: the server could not connect; nobody listens there, this account may not connect to it, "
             "or AllowStreamLocalForwarding in its sshd_config does not allow it"
         )
-    reason = next((reason for words, reason in _REASONS if words in text), DialReason.OTHER)
-    return DialError(f"{connect}: {exc.reason or 'the server could not connect'}", reason=reason)
+    reason = _dial_reason(exc)
+    message = f"{connect}: {exc.reason or 'the server could not connect'}"
+    return DialError(message, reason=reason, hint=_HINTS.get(reason))

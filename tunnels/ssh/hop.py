@@ -22,6 +22,7 @@ from tunnels.ssh.host_key_guard import TRUST_NOTHING
 from tunnels.ssh.host_keys import HostKeyChecker
 from tunnels.ssh.login import Login
 from tunnels.ssh.options import LOGIN_TIMEOUT, connect_options, connect_timeout
+from tunnels.ssh.steps import QUIET, Steps
 
 #: Seconds that a person may take for an answer where the server waits longer than that: sshd hangs up after
 #: LoginGraceTime, 120 s by default, and may be told never to.
@@ -37,6 +38,7 @@ class Hop:
         destination: Destination,
         dialogue: Dialogue,
         through: asyncssh.SSHClientConnection | None,
+        steps: Steps = QUIET,
         *,
         before: Sequence[Destination] = (),
         password_command: str | None = None,
@@ -53,14 +55,17 @@ class Hop:
             slowly=lambda: self.patience(ANSWER_TIMEOUT),
         )
         self._limit: asyncio.Timeout | None = None
-        self.client = Client(self._checker, self._login)
+        self._steps = steps
+        self.client = Client(self._checker, self._login, on_made=steps.made)
 
     async def connect(self, on_found: Callable[[tuple[str, ...]], None]) -> asyncssh.SSHClientConnection:
         """Connect and log in. Raises ConnectError, or PersonNeeded."""
         offered = keys.Keys()
+        self._steps.begins(self._destination, through=self._through is not None)
         try:
             await asyncio.to_thread(self._checker.load)  # known_hosts may be long
             self.client.keys = offered = await keys.gather(self._destination, self)
+            self._steps.offers(offered)
             conn = await self._connect(on_found)
         except asyncio.CancelledError:
             raise
@@ -74,6 +79,7 @@ class Hop:
         except BaseException:
             conn.abort()
             raise
+        self._steps.entered()
         return conn
 
     async def _connect(self, on_found: Callable[[tuple[str, ...]], None]) -> asyncssh.SSHClientConnection:
