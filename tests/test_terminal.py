@@ -34,6 +34,11 @@ class Pty:
     def types(self, text: str) -> None:
         os.write(self.person, text.encode())
 
+    def has_typed(self, text: str) -> None:
+        """The same, and the kernel has taken the line to our side."""
+        self.types(text)
+        assert select.select([self.ours], [], [], 10)[0]
+
     def echoes(self) -> bool:
         return bool(termios.tcgetattr(self.ours)[3] & termios.ECHO)
 
@@ -117,7 +122,7 @@ def test_the_terminals_own_keys_work(desk: Pty, asking: Ask) -> None:
 
 
 def test_what_was_typed_before_the_question_is_neither_shown_nor_an_answer(desk: Pty, asking: Ask) -> None:
-    desk.types("hunter2\nhun")
+    desk.has_typed("hunter2\nhun")
     assert asking(lambda: desk.types("s3cret\n"), secret=False) == "s3cret"
     assert "hun" not in desk.shown()
 
@@ -140,6 +145,12 @@ def test_a_line_without_an_end_is_not_kept_for_ever(desk: Pty, asking: Ask) -> N
 def test_a_terminal_that_is_gone_is_no_answer(desk: Pty, asking: Ask) -> None:
     assert asking(lambda: os.close(desk.person)) is End.LEFT
     assert asking() is End.LEFT
+
+
+def test_a_secret_is_not_shown_by_somebody_either_who_asks_out_of_the_blue(desk: Pty) -> None:
+    with desk.terminal.question("Password:", secret=True):
+        assert not desk.echoes()
+    assert desk.echoes()
 
 
 # --- meanwhile ------------------------------------------------------------------------------------
@@ -179,7 +190,7 @@ def test_nothing_that_is_typed_is_shown_between_questions_and_then_everything_is
 
 def test_what_was_typed_for_the_shell_is_left_to_it_unless_there_was_a_question(desk: Pty) -> None:
     with desk.terminal.quiet():
-        desk.types("ls\n")
+        desk.has_typed("ls\n")
     assert desk.waiting() == 3
     news = News(lambda: desk.types("s3cret\nrest of a paste\n"))
     with desk.terminal.quiet():

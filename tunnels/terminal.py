@@ -138,8 +138,11 @@ class Terminal:
 
     def _resume(self, _number: int, _frame: FrameType | None) -> None:
         self._come_back()
-        if self._prompt is not None:
-            self._write(f"\n{self._prompt} ")
+        if (
+            self._prompt is not None
+        ):  # not through sys.stderr, which may be in the middle of writing just that
+            with contextlib.suppress(OSError, ValueError):
+                os.write(sys.stderr.fileno(), f"\n{self._prompt} ".encode(sys.stderr.encoding, "replace"))
 
     def _come_back(self) -> None:
         self._typed = b""
@@ -151,6 +154,15 @@ class Terminal:
     @contextlib.contextmanager
     def question(self, prompt: str, *, secret: bool) -> Iterator[None]:
         """Ask; `take` reads what is typed. Raises OSError or termios.error where the terminal is gone."""
+        if self._found is None:  # a secret is never shown, whoever forgets to be quiet
+            with self.quiet(), self._question(prompt, secret=secret):
+                yield
+        else:
+            with self._question(prompt, secret=secret):
+                yield
+
+    @contextlib.contextmanager
+    def _question(self, prompt: str, *, secret: bool) -> Iterator[None]:
         self._typed = b""
         self._asked = True
         self._set(shows=not secret, asking=True)
@@ -171,12 +183,12 @@ class Terminal:
             data = b""
         self._typed += data
         if not data or len(self._typed) > MAX_LINE:
-            self._write("\n")
+            self.leave_line()
             return End.LEFT
         if not data.endswith(b"\n"):  # Ctrl-D in the middle of a line
             return None
         if not self._shows:
-            self._write("\n")  # that of the person was not shown
+            self.leave_line()  # the person's Return was not shown
         return self._typed.removesuffix(b"\n").decode(sys.stdin.encoding or "utf-8", "replace")
 
     def ask(self, prompt: str, *, secret: bool, meanwhile: Interruption | None = None) -> str | End:
@@ -188,24 +200,45 @@ class Terminal:
             return End.LEFT
 
     def _wait(self, meanwhile: Interruption | None) -> str | End:
-        watched = [self._fd] if meanwhile is None else [self._fd, meanwhile.fileno()]
+        others = [] if meanwhile is None else [meanwhile.fileno()]
         try:
-            while True:
-                news = meanwhile is not None and meanwhile.unread
-                ready = select.select(watched, [], [], 0 if news else None)[0]
-                if self._fd in ready:
-                    answer = self.take()
-                    if answer is not None:
-                        return answer
-                elif meanwhile is not None and (news or ready) and meanwhile.over():
-                    self._write("\n")
-                    return End.OVERTAKEN
+            with _signals() as signals:
+                while True:
+                    news = meanwhile is not None and meanwhile.unread
+                    ready = select.select([self._fd, signals, *others], [], [], 0 if news else None)[0]
+                    if signals in ready:
+                        os.read(signals, MAX_LINE)
+                    if self._fd in ready:
+                        answer = self.take()
+                        if answer is not None:
+                            return answer
+                    elif meanwhile is not None and (news or others[0] in ready) and meanwhile.over():
+                        self.leave_line()
+                        return End.OVERTAKEN
         except KeyboardInterrupt:
-            self._write("\n")  # the shell's prompt does not stand behind ours
+            self.leave_line()  # or the shell's prompt stands behind ours
             raise
+
+    def leave_line(self) -> None:
+        """Nobody has typed a Return: go on below the question."""
+        self._write("\n")
 
     @staticmethod
     def _write(text: str) -> None:
-        with contextlib.suppress(OSError, RuntimeError):  # a signal may come while something is being written
+        with contextlib.suppress(OSError):
             sys.stderr.write(text)
             sys.stderr.flush()
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[int]:
+    """What is readable after a signal: one that comes in the moment before a wait would otherwise not end it."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    try:
+        yield reader
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(reader)
+        os.close(writer)
