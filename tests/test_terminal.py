@@ -241,36 +241,32 @@ def program() -> Iterator[OnTerminal]:
         yield terminal
 
 
-def echoes(terminal: OnTerminal) -> bool:
-    return bool(termios.tcgetattr(terminal._master)[3] & termios.ECHO)
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
 def test_a_command_that_is_ended_at_a_question_gives_the_terminal_back(number: signal.Signals) -> None:
     with program() as terminal:
-        assert not echoes(terminal)
-        terminal._process.send_signal(number)
+        assert not terminal.echoes()
+        os.kill(terminal.pid, number)
         assert terminal.wait() in {128 + number, -number}
-        assert echoes(terminal)
+        assert terminal.echoes()
 
 
 def test_ctrl_c_at_a_question_gives_the_terminal_back() -> None:
     with program() as terminal:
         terminal.interrupt()
         assert terminal.wait() in {130, -signal.SIGINT}
-        assert echoes(terminal)
+        assert terminal.echoes()
 
 
 def test_a_command_that_was_stopped_hides_the_answer_again_and_asks_again() -> None:
     with program() as terminal:
-        os.kill(terminal._process.pid, signal.SIGSTOP)
-        os.waitid(os.P_PID, terminal._process.pid, os.WSTOPPED | os.WNOWAIT)
+        os.kill(terminal.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, terminal.pid, os.WSTOPPED | os.WNOWAIT)
         modes = termios.tcgetattr(terminal._master)
         modes[3] |= termios.ECHO
         termios.tcsetattr(terminal._master, termios.TCSANOW, modes)  # as a shell does
-        os.kill(terminal._process.pid, signal.SIGCONT)
+        os.kill(terminal.pid, signal.SIGCONT)
         terminal.expect("Password: ")
-        assert not echoes(terminal)
+        assert not terminal.echoes()
         terminal.send("s3cret")
         terminal.expect("got s3cret")
         assert terminal.text.count("s3cret") == 1

@@ -142,3 +142,13 @@ def test_a_step_from_a_server_cannot_command_the_terminal() -> None:
 def test_a_question_that_was_answered_elsewhere_meanwhile_is_waited_out() -> None:
     client = FakeClient((tunnel(state=NEEDS_INPUT, question=None),), (tunnel(),))
     assert up(client).code == 0
+
+
+def test_an_answer_to_a_question_that_was_only_asked_anew_is_the_answer_to_that() -> None:
+    again = tunnel(state=NEEDS_INPUT, question=QUESTION._replace(id="8"), attempt=2)
+    client = FakeClient((ASKING,), (ASKING,), (tunnel(state=CONNECTING, attempt=2),), (again,), (tunnel(),))
+    client.refusals = [AlreadyAnswered("work-db no longer waits for this answer")]
+    result = up(client, is_terminal=True, typed="yes\n")
+    assert result.code == 0
+    assert client.calls[1:] == [("answer", "work-db", "7", "yes"), ("answer", "work-db", "8", "yes")]
+    assert "another terminal" not in result.err

@@ -21,6 +21,9 @@ from tunnels.terminal import MAX_LINE, End, Terminal
 #: Seconds until a question that is gone counts as answered, where it may be that it is only being asked anew.
 PATIENCE = 1.0
 
+#: Snapshots to wait for news in; there are at least four a second.
+_LOOKS = 40
+
 #: Characters of a prompt: what asks for more in one line is no server that means well.
 _MAX_PROMPT = 500
 
@@ -59,6 +62,16 @@ class Look:
         if now - self._unsure_since >= PATIENCE:
             self.standing = Standing.ANSWERED
         return self.standing is not Standing.UNSURE
+
+    def renewed(self) -> bool:
+        """Whether a question that was gone when it was answered was only asked anew; then `asked` is the new one."""
+        gone = self.asked.question.id
+        for _ in range(_LOOKS):
+            if self.over():
+                return False
+            if self.asked.question.id != gone:
+                return True
+        return False
 
     def _next(self) -> TunnelStatus | None:
         return next((tunnel for tunnel in next(self._snapshots).tunnels if tunnel.name == self._name), None)

@@ -214,10 +214,15 @@ class Waiting:
             try:
                 client.answer(name, question.id, answer, save=save)
                 self._done.add(question.id)
-            except AlreadyAnswered:  # while this person was thinking
+            except (
+                AlreadyAnswered
+            ):  # while this person was thinking; or it is another terminal that has just come
                 self._done.add(question.id)
-                who.keep(answer)
-                output.note(f"{name}: answered on another terminal")
+                if look.renewed():
+                    self._pass_on(who, name, look, answer)
+                else:
+                    who.keep(answer)
+                    output.note(f"{name}: answered on another terminal")
             except QuestionExpired:
                 who.keep(answer)
                 output.note(f"{name}: the server had stopped waiting for the answer; it asks again")
