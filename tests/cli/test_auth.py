@@ -163,6 +163,14 @@ def test_who_has_gone_is_not_asked_again_and_the_server_is_left_alone() -> None:
     assert client.calls == []
 
 
+def test_a_tunnel_that_is_taken_down_while_its_server_waits_no_more_is_not_started_again() -> None:
+    stale = waiting(PASSWORD._replace(stale=True))
+    client = FakeClient((waiting(),), (stale,), ())
+    result = auth(client, typed=(..., ...))
+    assert result.code == 1
+    assert client.calls == []
+
+
 # --- two terminals --------------------------------------------------------------------------------
 
 
