@@ -34,6 +34,7 @@ ROOMS: dict[str, tuple[set[str], str]] = {
     "tasks": (set(), "a tool that knows nothing of tunnels"),
     "paths": ({"errors"}, "where files are, and no more"),
     "profiles": ({"core", "errors"}, "text becomes values; the command line needs it without the engine"),
+    "terminal": (set(), "the care of a terminal, for the command line and for `up -f`"),
     "process": (set(), "runs a command, and no more"),
     "password_command": ({"errors", "process"}, "runs a command for what it prints, and no more"),
     "system_keyring": ({"errors"}, "talks to the system, and to nobody of ours"),
@@ -62,14 +63,14 @@ ROOMS: dict[str, tuple[set[str], str]] = {
     "daemon": (
         {
             *("control_socket", "core", "desired_state", "errors", "forwarding", "paths", "profiles"),
-            *("ssh", "supervisor", "system_keyring", "tasks", "version"),
+            *("ssh", "supervisor", "system_keyring", "tasks", "terminal", "version"),
         },
         "the only place that wires things together; never the command line",
     ),
     "cli": (
         {
             *("client", "core", "ending", "errors", "history_file", "paths", "profiles", "service", "spawn"),
-            "version",
+            *("terminal", "version"),
         },
         "importing the engine costs every command 160 ms",
     ),

@@ -55,6 +55,15 @@ class Client:
         """Hang up."""
         self._sock.close()
 
+    def fileno(self) -> int:
+        """The descriptor that the daemon's answers come from, for those who wait for something else too."""
+        return self._sock.fileno()
+
+    @property
+    def unread(self) -> bool:
+        """Whether an answer is here already, and the descriptor may stay silent."""
+        return bool(self._frames)
+
     def up(self, names: list[str], config: str) -> dict[str, str]:
         """Start tunnels; says for each whether it was ``started``, ``already`` up, or ``changed`` meanwhile."""
         found = self._request(protocol.Up(names, config, _agent())).get("tunnels")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import contextlib
 import io
 import json
@@ -24,6 +23,9 @@ class Stream(io.StringIO):
 
     def isatty(self) -> bool:
         return self._is_terminal
+
+    def fileno(self) -> int:
+        return 1_000_000  # a terminal that is gone
 
 
 class Result(NamedTuple):
@@ -75,12 +77,3 @@ def tunnels(*arguments: str, is_terminal: bool = False, typed: str = "") -> Resu
         code = ended.value.code
         assert isinstance(code, int) or code is None
         return Result(code or 0, out.getvalue(), err.getvalue())
-
-
-def refuse_to_ask(patch: pytest.MonkeyPatch) -> None:
-    """Let any question to a person be a failure."""
-
-    def asked(*_: object) -> str:
-        raise AssertionError("a person was asked")
-
-    patch.setattr(builtins, "input", asked)

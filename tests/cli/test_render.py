@@ -169,14 +169,28 @@ STATES: dict[str, tuple[TunnelStatus, str]] = {
         tunnel(
             state=TunnelState.NEEDS_INPUT,
             error=ErrorInfo("host-key-unknown", "the host key of bastion is not known", "tunnels up work-db"),
-            question=Question("7", "host-key", "the key is …", "Trust it?"),
+            question=Question("7", "host-key", "the key of bastion is not known\nSHA256:abc", "Trust it?"),
             forwards=(WAITING,),
         ),
         """
         ? work-db  needs-input 0.0s · bastion
-            the host key of bastion is not known
-            → tunnels up work-db
+            the key of bastion is not known
+            SHA256:abc
+            → tunnels auth work-db
             localhost:5432 → db.internal:5432
+        """,
+    ),
+    "needs-input, and the server has stopped waiting": (
+        tunnel(
+            state=TunnelState.NEEDS_INPUT,
+            question=Question("7", "challenge", "me@bastion asks", "Code:", secret=True, stale=True),
+            forwards=(),
+        ),
+        """
+        ? work-db  needs-input 0.0s · bastion
+            me@bastion asks
+            Code:
+            → tunnels auth work-db; the server has stopped waiting, and asks again then
         """,
     ),
     "failed": (
@@ -234,6 +248,14 @@ STATES: dict[str, tuple[TunnelStatus, str]] = {
         "○ work-db  stopped 0.0s · bastion",
     ),
 }
+
+
+def test_a_servers_novel_takes_a_few_lines_of_a_status_and_commands_nothing() -> None:
+    question = Question("7", "challenge", "\x1b[2J\n" * 100, "x" * 1000)
+    text = shown(tunnel(state=TunnelState.NEEDS_INPUT, question=question, forwards=()))
+    assert len(text.splitlines()) < 12
+    assert "\x1b" not in text
+    assert "x" * 300 not in text
 
 
 @pytest.mark.parametrize("name", STATES)

@@ -13,6 +13,7 @@ from tests.cli.fake_client import BACKOFF, CONNECTING, FAILED, REFUSED, UP, Fake
 from tests.daemon.served import FILE, NOW, daemon_thread, forward, profile_file, tunnel
 from tunnels import paths, spawn
 from tunnels.cli import up as verb
+from tunnels.cli import waiting
 from tunnels.core.profile import Profile
 from tunnels.core.state import ForwardState, TunnelState
 from tunnels.core.status import Snapshot
@@ -29,7 +30,7 @@ def _file() -> None:
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a second pass with each look at the clock."""
     seconds = itertools.count()
-    monkeypatch.setattr(verb, "time", SimpleNamespace(monotonic=lambda: next(seconds), time=lambda: NOW))
+    monkeypatch.setattr(waiting, "time", SimpleNamespace(monotonic=lambda: next(seconds), time=lambda: NOW))
 
 
 # --- up -------------------------------------------------------------------------------------------
@@ -130,7 +131,7 @@ def test_on_demand_a_port_that_is_taken_is_1() -> None:
     ],
 )
 def test_beside_the_spinner_it_is_said_what_is_waited_for(rest: dict[str, Any], said: str) -> None:
-    assert verb._step(tunnel(state=BACKOFF, **rest)) == said
+    assert waiting._step(tunnel(state=BACKOFF, **rest)) == said
 
 
 # --- not up ---------------------------------------------------------------------------------------
@@ -148,11 +149,18 @@ def test_a_tunnel_that_somebody_takes_down_meanwhile_is_1(state: TunnelState) ->
     assert "it was taken down" in result.err
 
 
-@pytest.mark.usefixtures("clock")
-def test_a_tunnel_that_vanishes_is_not_waited_for_longer_than_was_asked() -> None:
-    result = up(FakeClient((tunnel(state=CONNECTING),), ()), "work-db", "--timeout", "5s")
+def test_a_tunnel_that_is_taken_down_by_somebody_else_is_not_waited_for() -> None:
+    client = FakeClient((tunnel(state=CONNECTING),), ())
+    result = up(client)
     assert result.code == 1
-    assert "work-db is not up after 5 s" in result.err
+    assert "work-db: it was taken down" in result.err
+    assert client.looked == 2
+
+
+def test_json_and_the_foreground_do_not_go_together() -> None:
+    result = tunnels("up", "-f", "work-db", "--json")
+    assert result.code == 2
+    assert "--json" in result.json["error"]["message"]
 
 
 def test_a_forward_that_cannot_listen_is_1_and_the_others_are_shown() -> None:

@@ -1,15 +1,24 @@
 from __future__ import annotations
 
-import contextlib
 from types import SimpleNamespace
 
 import pytest
 
-from tests.cli.fake_client import BACKOFF, CONNECTING, FAILED, NEEDS_INPUT, REFUSED, FakeClient, up
+from tests.cli.fake_client import (
+    BACKOFF,
+    CONNECTING,
+    FAILED,
+    NEEDS_INPUT,
+    REFUSED,
+    FakeClient,
+    FakeTerminal,
+    run,
+    up,
+)
 from tests.daemon.served import NOW, profile_file, tunnel
-from tunnels.cli import up as verb
+from tunnels.cli import waiting
 from tunnels.core.question import Question
-from tunnels.errors import AlreadyAnswered, ConnectError, ErrorInfo, HostKeyRejected, UsageError
+from tunnels.errors import AlreadyAnswered, ErrorInfo, HostKeyRejected, UsageError
 
 QUESTION = Question("7", "host-key", "the host key is not known\nSHA256:abc", "Trust it? (yes/no)")
 
@@ -27,7 +36,7 @@ def test_without_a_terminal_a_question_is_5_and_nobody_is_asked() -> None:
     result = up(client)
     assert (result.code, result.out) == (5, "")
     assert "work-db needs an answer: the host key is not known" in result.err
-    assert "tunnels up work-db" in result.err
+    assert "tunnels auth work-db" in result.err
     assert [call[0] for call in client.calls] == ["up"]
 
 
@@ -78,20 +87,13 @@ def test_a_person_who_says_no_ends_it_and_the_tunnel() -> None:
     assert client.calls[-1] == ("down", ["work-db"])
 
 
-def test_a_secret_is_not_shown_while_it_is_typed(monkeypatch: pytest.MonkeyPatch) -> None:
-    prompts = []
-
-    def getpass(prompt: str = "", stream: object = None) -> str:
-        prompts.append(prompt)
-        return "hunter2"
-
-    monkeypatch.setattr("getpass.getpass", getpass)
-    monkeypatch.setattr("rich.console.getpass", getpass, raising=False)  # where older versions have it
+def test_a_secret_is_asked_for_as_one() -> None:
     secret = QUESTION._replace(secret=True, prompt="Passphrase:")
     client = FakeClient((tunnel(state=NEEDS_INPUT, question=secret),), (tunnel(),))
-    result = up(client, is_terminal=True)
+    terminal = FakeTerminal("hunter2")
+    result = run(client, "up", "work-db", is_terminal=True, terminal=terminal)
     assert result.code == 0
-    assert len(prompts) == 1
+    assert terminal.asked == [("Passphrase:", True)]
     assert client.calls[1:] == [("answer", "work-db", "7", "hunter2")]
     assert "hunter2" not in result.out + result.err
 
@@ -108,6 +110,7 @@ def test_an_answer_that_comes_after_another_terminals_is_no_failure_and_not_aske
     result = up(client, is_terminal=True, typed="yes\nyes\n")
     assert result.code == 0
     assert "no longer waits" not in result.err
+    assert "work-db: answered on another terminal" in result.err
     assert [call[0] for call in client.calls[1:]] == ["answer"]
 
 
@@ -115,17 +118,18 @@ def test_the_time_a_person_takes_is_not_that_of_the_tunnel(monkeypatch: pytest.M
     now = [0.0]
 
     class Thinking(FakeClient):
-        def answer(self, name: str, question_id: str, answer: str) -> None:
+        def answer(self, name: str, question_id: str, answer: str, *, save: bool = False) -> None:
             now[0] += 1
 
-    def think(*_: object, **__: object) -> str:
+    def think() -> str:
         now[0] += 600
         return "yes"
 
-    monkeypatch.setattr(verb, "time", SimpleNamespace(monotonic=lambda: now[0], time=lambda: NOW))
-    monkeypatch.setattr("tunnels.cli.output.ask", think)
+    monkeypatch.setattr(waiting, "time", SimpleNamespace(monotonic=lambda: now[0], time=lambda: NOW))
     client = Thinking((ASKING,), (tunnel(state=CONNECTING),), (tunnel(),))
-    assert up(client, "work-db", "--timeout", "10s", is_terminal=True).code == 0
+    terminal = FakeTerminal(think)
+    result = run(client, "up", "work-db", "--timeout", "10s", is_terminal=True, terminal=terminal)
+    assert result.code == 0
 
 
 def test_a_step_from_a_server_cannot_command_the_terminal() -> None:
@@ -140,39 +144,11 @@ def test_a_question_that_was_answered_elsewhere_meanwhile_is_waited_out() -> Non
     assert up(client).code == 0
 
 
-# --- the spinner ----------------------------------------------------------------------------------
-
-
-def test_the_step_of_the_moment_is_shown_on_a_terminal_and_nowhere_else() -> None:
-    lost = ErrorInfo("host-unreachable", "bastion did not [answer] in time", None)
-    steps = (
-        (tunnel(state=CONNECTING),),
-        (tunnel(state=BACKOFF, error=lost),),
-        (tunnel(state=FAILED, error=REFUSED),),
-    )
-    shown = up(FakeClient(*steps), is_terminal=True)
-    assert "\x1b[?25h" in shown.err, "the cursor stays hidden"
-    assert "\x1b" not in up(FakeClient(*steps)).err
-    assert shown.code == 1
-
-
-def test_the_spinner_is_away_while_a_person_types(monkeypatch: pytest.MonkeyPatch) -> None:
-    events = []
-
-    class Status:
-        def start(self) -> None:
-            events.append("start")
-
-        def stop(self) -> None:
-            events.append("stop")
-
-        def update(self, text: object) -> None:
-            events.append(f"step {text}")
-
-    say = verb._Say(None)
-    say._shown = Status()  # type: ignore[assignment]  # stands in for rich's
-    say.step("work-db: connecting")
-    with contextlib.suppress(ConnectError), say.paused():
-        events.append("typing")
-        raise ConnectError("no")
-    assert events == ["step work-db: connecting", "stop", "typing", "start"]
+def test_an_answer_to_a_question_that_was_only_asked_anew_is_the_answer_to_that() -> None:
+    again = tunnel(state=NEEDS_INPUT, question=QUESTION._replace(id="8"), attempt=2)
+    client = FakeClient((ASKING,), (ASKING,), (tunnel(state=CONNECTING, attempt=2),), (again,), (tunnel(),))
+    client.refusals = [AlreadyAnswered("work-db no longer waits for this answer")]
+    result = up(client, is_terminal=True, typed="yes\n")
+    assert result.code == 0
+    assert client.calls[1:] == [("answer", "work-db", "7", "yes"), ("answer", "work-db", "8", "yes")]
+    assert "another terminal" not in result.err

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunnels.core.logline import LogLine, parse
+from tunnels.core.logline import LogLine, parse, screenful, shortened
 
 TIME = "2026-11-20T09:00:00.000Z"
 
@@ -83,3 +83,21 @@ def test_reading_never_fails(text: str) -> None:
     found = parse(text)
 
     assert found is None or isinstance(found, LogLine)
+
+
+# --- text by strangers ----------------------------------------------------------------------------
+
+
+def test_a_text_that_is_too_long_is_cut_and_says_so() -> None:
+    assert shortened("Password:", 9) == "Password:"
+    assert shortened("Password: ", 9) == "Password…"
+
+
+def test_a_servers_novel_does_not_hide_what_is_above_it_and_commands_nothing() -> None:
+    novel = "\n".join(["\x1b[2Jhello  ", *["x" * 10_000] * 10_000])
+    shown = screenful(novel, lines=3, columns=10).split("\n")
+    assert shown == [" [2Jhello", "xxxxxxxxx…", "…"]
+
+
+def test_a_short_text_is_shown_whole() -> None:
+    assert screenful("one\n\ntwo\n") == "one\n\ntwo"

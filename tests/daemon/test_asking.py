@@ -7,6 +7,7 @@ import pty
 import sys
 import termios
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
@@ -22,7 +23,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """Be on a terminal; what the person types goes in here."""
     person, ours = pty.openpty()
     with open(ours, "r+b", buffering=0) as file:  # noqa: PTH123 - a file descriptor
-        monkeypatch.setattr(sys, "stdin", file)
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(encoding="utf-8", fileno=file.fileno))
         yield person
     with contextlib.suppress(OSError):
         os.close(person)
@@ -34,7 +35,7 @@ def is_shown() -> bool:
 
 async def begun(question: Question) -> asyncio.Task[str | None]:
     """Have a question asked, as far as it goes without an answer."""
-    task = asyncio.get_running_loop().create_task(asking.ask(question))
+    task = asyncio.get_running_loop().create_task(asking.Person().ask("work-db", question))
     await asyncio.sleep(0)
     return task
 
@@ -45,7 +46,7 @@ async def test_a_line_is_an_answer_and_the_question_cannot_command_the_terminal(
     task = await begun(TRUST)
     os.write(terminal, b"yes\n")
     assert await task == "yes"
-    assert capsys.readouterr().err == "\nthe key [2J is\nnot known\nTrust it? "
+    assert capsys.readouterr().err == "\nwork-db: the key [2J is\nnot known\nTrust it? "
 
 
 async def test_an_empty_line_is_an_answer_and_the_end_of_the_input_is_none(terminal: int) -> None:
@@ -65,7 +66,7 @@ async def test_a_terminal_that_is_closed_is_no_answer(terminal: int) -> None:
 
 async def test_a_terminal_that_was_closed_before_is_no_answer(terminal: int) -> None:
     os.close(terminal)
-    assert await asking.ask(SECRET) is None
+    assert await asking.Person().ask("work-db", SECRET) is None
 
 
 async def test_a_secret_is_not_shown_while_it_is_typed(terminal: int) -> None:

@@ -7,13 +7,14 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.daemon.served import REMOTE, connect_for_ever, forward, profile_file, tunnel
 from tests.daemon.test_app import OTHER, logged
 from tests.daemon.test_notify import Systemd
-from tests.fakes import FakeConnector
+from tests.fakes import FakeConnection, FakeConnector
 from tunnels import paths, profiles
 from tunnels.core.profile import Profile
 from tunnels.core.question import Dialogue, PersonNeeded, Question
@@ -22,7 +23,7 @@ from tunnels.daemon import engine
 from tunnels.daemon import foreground as verb
 from tunnels.daemon.foreground import Foreground, hopeless, is_ready
 from tunnels.daemon.ready_file import ReadyFile
-from tunnels.errors import HostKeyRejected, HostKeyUnknown, LoginRefused, UsageError
+from tunnels.errors import HostKeyRejected, HostKeyUnknown, HostUnreachable, LoginRefused, UsageError
 from tunnels.supervisor.connector import Connection, OnFound, OnLost
 
 REFUSED = LoginRefused("bastion refused the login", hint="set identity_file")
@@ -217,11 +218,15 @@ class Person:
     def __init__(self, *answers: str | None) -> None:
         self.answers = list(answers)
         self.asked: list[str] = []
+        self.gone = 0  #: questions that were taken back
 
-    async def __call__(self, asked: Question) -> str | None:
-        self.asked.append(asked.prompt)
+    async def __call__(self, name: str, asked: Question) -> str | None:
+        self.asked.append(f"{name}: {asked.prompt}")
         if not self.answers:
-            await asyncio.Event().wait()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.gone += 1
         return self.answers.pop(0)
 
 
@@ -262,6 +267,118 @@ async def test_sigterm_ends_it_while_a_person_is_thinking(connector: FakeConnect
     async with foreground(profile_file(REMOTE), "home", ask=person):
         (await connector.next_attempt()).fail(question())
         while not person.asked:
+            await asyncio.sleep(0)
+
+
+PASSWORD = Question("p1", "password", "bastion asks for an answer", "Password:", secret=True, lasting=True)
+
+
+class Server:
+    """A server that asks each attempt for a password, and stops waiting when the test says so."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked: list[str] = []  #: the questions, by their ids
+        self.told: list[str] = []
+        self.patience = asyncio.Event()
+        monkeypatch.setattr(engine, "connect", self.connect)
+
+    async def connect(
+        self, profile: Profile, on_lost: OnLost, on_found: OnFound, dialogue: Dialogue
+    ) -> Connection:
+        self.asked.append(question_id := f"p{len(self.asked)}")
+        asking = asyncio.ensure_future(dialogue.ask(PASSWORD._replace(id=question_id)))  # noqa: TID251 - a test
+        over = asyncio.ensure_future(self.patience.wait())  # noqa: TID251
+        try:
+            await asyncio.wait([asking, over], return_when=asyncio.FIRST_COMPLETED)
+            if over.done():
+                raise HostUnreachable("bastion hung up")
+            self.told.append((await asking).text)
+        finally:
+            asking.cancel()
+            over.cancel()
+        return FakeConnection(on_lost)
+
+
+async def test_an_answer_is_passed_on_to_the_server_that_waits_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server, person = Server(monkeypatch), Person("s3cret")
+    async with foreground(profile_file(REMOTE), "home", ask=person) as run:
+        await run.ready_is(True)
+    assert server.told == ["s3cret"]
+    assert person.asked == ["home: Password:"]
+
+
+async def test_a_server_that_stops_waiting_is_asked_again_when_the_person_is_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = Server(monkeypatch)
+    back = asyncio.Event()
+
+    class Away(Person):
+        async def __call__(self, name: str, asked: Question) -> str | None:
+            self.asked.append(asked.prompt)
+            if len(self.asked) == 1:
+                server.patience.set()
+                await asyncio.Event().wait()
+            await back.wait()
+            return "s3cret"
+
+    person = Away()
+    async with foreground(profile_file(REMOTE), "home", ask=person) as run:
+        while len(person.asked) < 2:
+            await asyncio.sleep(0)
+        assert "Press Return, and it asks again" in person.asked[1]
+        assert server.asked == ["p0"], "it dials although nobody is there"
+        server.patience.clear()
+        back.set()
+        await run.ready_is(True)
+    assert server.told == ["s3cret"]
+
+
+async def test_a_person_who_answers_a_moment_too_late_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = Server(monkeypatch)
+
+    class Late(Person):
+        async def __call__(self, name: str, asked: Question) -> str | None:
+            self.asked.append(asked.prompt)
+            if len(self.asked) == 1:
+                supervisor = runs[0]._supervisor
+                server.patience.set()
+                while not any(it.question is not None and it.question.stale for it in supervisor.statuses()):
+                    await asyncio.sleep(0)
+                server.patience.clear()
+            return "s3cret"
+
+    runs: list[Foreground] = []
+    init = Foreground.__init__
+
+    def remember(self: Foreground, *arguments: Any, **rest: Any) -> None:
+        runs.append(self)
+        init(self, *arguments, **rest)
+
+    monkeypatch.setattr(Foreground, "__init__", remember)
+    person = Late()
+    async with foreground(profile_file(REMOTE), "home", ask=person) as run:
+        await run.ready_is(True)
+    assert person.asked[-1] == "Password:"
+    assert server.told == ["s3cret"]
+
+
+async def test_a_question_that_settles_itself_is_taken_back(connector: FakeConnector) -> None:
+    """Two tunnels ask about one host key; or the person has mended it, and reloads."""
+    person = Person()
+    async with foreground(profile_file(REMOTE), "home", ask=person) as run:
+        (await connector.next_attempt()).fail(question())
+        while not person.asked:
+            await asyncio.sleep(0)
+        assert person.gone == 0
+        os.kill(os.getpid(), signal.SIGHUP)
+        (await connector.next_attempt()).succeed()
+        await run.ready_is(True)
+        while not person.gone:
             await asyncio.sleep(0)
 
 

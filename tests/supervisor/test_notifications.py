@@ -94,6 +94,34 @@ async def test_a_question_that_is_answered_at_once_is_not_said(bin_folder: Path)
         assert (await desktop.heard())[2:] == ["work-db needs input", "a one-time password is wanted"]
 
 
+async def test_a_question_that_nobody_answers_is_said_once_however_often_it_is_asked(
+    bin_folder: Path,
+) -> None:
+    password = ErrorInfo("needs-input", "me@bastion asks for an answer", "tunnels auth work-db")
+    async with desk(bin_folder) as desktop:
+        for _ in range(3):  # the server hangs up, and is tried again slowly
+            desktop.fail(state=S.NEEDS_INPUT, error=password)
+            assert (await desktop.heard())[2:] == [
+                *("work-db needs input", "me@bastion asks for an answer\ntunnels auth work-db")
+            ]
+            desktop.fail(state=S.BACKOFF, error=password)
+            desktop.now += 600
+        desktop.fail(state=S.NEEDS_INPUT, error=ErrorInfo("x", "the host key is not known"))
+        assert (await desktop.heard())[-1] == "the host key is not known", (
+            "another question is another matter"
+        )
+
+
+async def test_the_same_question_after_the_tunnel_was_up_is_said_again(bin_folder: Path) -> None:
+    async with desk(bin_folder) as desktop:
+        for _ in range(2):
+            desktop.fail(state=S.NEEDS_INPUT, error=ErrorInfo("x", "a one-time password is wanted"))
+            await desktop.heard()
+            desktop.fail(state=S.UP, error=None)
+            desktop.now += QUIET
+        assert (await desktop.heard()).count("work-db needs input") == 2
+
+
 async def test_a_profile_may_be_quiet(bin_folder: Path) -> None:
     async with desk(bin_folder) as desktop:
         desktop.fail(replace(WORK_DB, notify=False))

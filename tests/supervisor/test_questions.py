@@ -57,15 +57,28 @@ async def test_an_answer_does_not_meet_another_question() -> None:
         await first
 
 
-async def test_a_question_that_the_server_has_given_up_is_stale() -> None:
+async def test_a_question_that_the_server_has_given_up_is_stale_and_the_log_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     questions = Questions("work-db")
     attempt = await asking(questions, PASSWORD)
     attempt.cancel()
     await asyncio.wait([attempt])
+    assert caplog.messages == ["the server has stopped waiting for an answer"]
     assert open_question(questions) == PASSWORD._replace(stale=True)
     with pytest.raises(QuestionExpired) as caught:
         questions.answer("1", GIVEN)
     assert "tunnels auth work-db" in (caught.value.hint or "")
+
+
+async def test_a_question_that_is_taken_back_was_given_up_by_no_server(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    questions = Questions("work-db")
+    attempt = await asking(questions, PASSWORD)
+    questions.clear()
+    await asyncio.wait([attempt])
+    assert caplog.messages == []
 
 
 async def test_a_parked_question_takes_its_answer_at_once_and_asks_again_after_nonsense() -> None:

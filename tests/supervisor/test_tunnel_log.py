@@ -103,3 +103,19 @@ def test_coming_back_is_told_from_a_change(
     log.back_online("bastion", TunnelState.IDLE, was_offline=was_offline)  # nothing of it is to be seen
     log.back_online("bastion", TunnelState.BACKOFF, was_offline=was_offline)
     assert caplog.messages == [text]
+
+
+def test_an_answer_is_logged_as_one_with_how_long_it_took_and_nothing_of_what_it_was(
+    log: TunnelLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    log.state("bastion", machine(TunnelState.NEEDS_INPUT), 100.0)
+    log.state("bastion", machine(TunnelState.CONNECTING), 112.5)
+    assert caplog.messages[-1] == "goes on with an answer, after 12.5 s"
+
+
+def test_an_attempt_after_a_question_is_another_attempt(
+    log: TunnelLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    log.state("bastion", machine(TunnelState.NEEDS_INPUT), 100.0)
+    log.state("bastion", machine(TunnelState.CONNECTING, attempt=4), 112.5)
+    assert caplog.messages[-1] == "connecting to bastion (attempt 4)"

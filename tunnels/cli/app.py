@@ -19,6 +19,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "restart": ("restart", "restart"),
     "reload": ("reload", "reload"),
     "status": ("status", "status"),
+    "auth": ("auth", "auth"),
     "list": ("listing", "list_profiles"),
     "logs": ("logs", "logs"),
     "why": ("why", "why"),

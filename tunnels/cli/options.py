@@ -8,6 +8,7 @@ import typer
 
 from tunnels.cli.run import config_path
 from tunnels.client import Client
+from tunnels.core.standing import needs_answer
 from tunnels.errors import TunnelsError
 
 
@@ -31,6 +32,16 @@ def complete_running(incomplete: str) -> list[str]:
         return []
 
 
+def complete_waiting(incomplete: str) -> list[str]:
+    """Names of the tunnels that wait for an answer, for the shell."""
+    try:
+        with Client.connect() as client:
+            tunnels = client.status().tunnels
+    except TunnelsError:
+        return []
+    return [it.name for it in tunnels if needs_answer(it) and it.name.startswith(incomplete)]
+
+
 ConfigOption = Annotated[
     str | None, typer.Option("--config", metavar="FILE", help="The profile file (default: TUNNELS_CONFIG).")
 ]
@@ -46,4 +57,8 @@ ProfileNames = Annotated[
 RunningNames = Annotated[
     list[str] | None,
     typer.Argument(metavar="NAME...", help="Names of tunnels, or globs.", autocompletion=complete_running),
+]
+WaitingNames = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="NAME...", help="Names of tunnels, or globs.", autocompletion=complete_waiting),
 ]

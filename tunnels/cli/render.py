@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from tunnels.core.logline import printable
+from tunnels.core.logline import printable, screenful, shortened
+from tunnels.core.question import Question
 from tunnels.core.state import WORKING, ForwardState, TunnelState
 from tunnels.core.status import ForwardStatus, Snapshot, TunnelStatus
 
@@ -25,6 +26,10 @@ MARKS: dict[TunnelState, tuple[str, str]] = {
     TunnelState.FAILED: ("✗", "red"),
     TunnelState.STOPPING: ("◌", "dim"),
 }
+
+#: Of a question, in a list of tunnels.
+_QUESTION_LINES = 6
+_QUESTION_COLUMNS = 200
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
@@ -63,12 +68,28 @@ def tunnel_lines(tunnel: TunnelStatus, now: float, *, name_width: int = 0) -> li
     head.append(f" {duration(now - tunnel.since)}")
     head.append("".join(f" · {fact}" for fact in _facts(tunnel, now)), "dim")
     lines = [head]
-    if tunnel.error is not None and tunnel.state not in WORKING:
+    if tunnel.question is not None:
+        lines += question_lines(tunnel.name, tunnel.question)
+    elif tunnel.error is not None and tunnel.state not in WORKING:
         lines.append(Text.assemble("    ", (printable(tunnel.error.message), colour)))
         if tunnel.error.hint:
             lines.append(Text.assemble("    ", (f"→ {printable(tunnel.error.hint)}", "dim")))
     lines += [line for forward in tunnel.forwards for line in forward_lines(forward)]
     return lines
+
+
+def question_lines(name: str, question: Question) -> list[Text]:
+    """What a tunnel waits for, and the command that answers it."""
+    from rich.text import Text  # noqa: PLC0415
+
+    colour = MARKS[TunnelState.NEEDS_INPUT][1]
+    text = screenful(question.text.strip(), lines=_QUESTION_LINES, columns=_QUESTION_COLUMNS)
+    lines = [Text(f"    {line}", colour) for line in text.split("\n")]
+    prompt = shortened(printable(question.prompt).strip(), _QUESTION_COLUMNS)
+    if question.kind != "host-key":  # what that asks is said by its text
+        lines.append(Text(f"    {prompt}", colour))
+    again = "; the server has stopped waiting, and asks again then" if question.stale else ""
+    return [*lines, Text(f"    → tunnels auth {name}{again}", "dim")]
 
 
 def _facts(tunnel: TunnelStatus, now: float) -> Iterable[str]:

@@ -32,4 +32,4 @@ def restart(
     wanted = profiles.select(profiles.load(path), names or [], tags=tag or [], everything=everything)
     with spawn.ensure_daemon(path) as client:
         client.restart([profile.name for profile in wanted], str(path))
-        return wait_until_up(client, wanted, seconds, as_json=as_json)
+        return wait_until_up(client, wanted, seconds, config=path, as_json=as_json)

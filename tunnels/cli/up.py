@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tunnels import profiles, spawn
-from tunnels.cli import output, render
+from tunnels.cli import asking, output
 from tunnels.cli.options import AllOption, ConfigOption, JsonOption, ProfileNames, TagOption
 from tunnels.cli.run import config_path, verb
+from tunnels.cli.waiting import Waiting
 from tunnels.client import Client
 from tunnels.core.durations import parse_duration
-from tunnels.core.logline import printable
 from tunnels.core.profile import Profile
-from tunnels.core.state import ForwardState, TunnelState
-from tunnels.core.status import Snapshot, TunnelStatus
-from tunnels.errors import AlreadyAnswered, NeedsPerson, NotAsAsked, TunnelsError, UsageError
+from tunnels.core.status import Snapshot
+from tunnels.errors import TunnelsError, UsageError
 
 #: Seconds that `up` waits for its tunnels; they go on trying afterwards.
 DEFAULT_TIMEOUT = "30s"
@@ -56,6 +52,11 @@ def up(
     seconds = seconds_of(timeout)
     if ready_file is not None and not foreground:
         raise UsageError("--ready-file is for `tunnels up -f`", hint="`tunnels status` asks the daemon")
+    if foreground and as_json:
+        raise UsageError(
+            "`up -f` goes on and writes log lines: there is no document for --json",
+            hint="without -f, `tunnels up --json` prints one; --ready-file tells programs when all is up",
+        )
     file = profiles.load(path)
     wanted = profiles.select(file, names or [], tags=tag or [], everything=everything)
     if foreground:
@@ -71,12 +72,19 @@ def up(
                 )
         if no_wait:
             return _started(client.status(), wanted, as_json=as_json)
-        return wait_until_up(client, wanted, seconds, as_json=as_json)
+        return wait_until_up(client, wanted, seconds, config=path, as_json=as_json)
 
 
-def wait_until_up(client: Client, wanted: list[Profile], timeout: float, *, as_json: bool) -> int:
-    """Wait until each tunnel is up, or cannot be, or the time is over; says which. Returns the exit code."""
-    return _Waiting(client, wanted, timeout, as_json=as_json).run()
+def wait_until_up(
+    client: Client, wanted: list[Profile], timeout: float, *, config: Path, as_json: bool
+) -> int:
+    """Wait until each tunnel is up, or cannot be, or the time is over; says which. Returns the exit code.
+
+    A program that wants JSON is asked nothing, wherever it runs.
+    """
+    who = None if as_json else asking.person()
+    names = [profile.name for profile in wanted]
+    return Waiting(client, names, timeout, who=who, config=str(config), as_json=as_json).run()
 
 
 def seconds_of(timeout: str) -> float:
@@ -96,179 +104,3 @@ def _started(snapshot: Snapshot, wanted: list[Profile], *, as_json: bool) -> int
         for tunnel in tunnels:
             output.out().print(f"{tunnel.name}: {tunnel.state.value}")
     return 0
-
-
-class _Waiting:
-    """Watches the tunnels until each is up, or cannot be, or the time is over."""
-
-    def __init__(self, client: Client, wanted: list[Profile], timeout: float, *, as_json: bool) -> None:
-        self._client = client
-        self._names = [profile.name for profile in wanted]
-        self._timeout = timeout
-        self._as_json = as_json
-        self._reported: set[str] = set()
-        self._answered: set[str] = set()
-        self._deadline = time.monotonic() + timeout
-        self._errors: list[TunnelsError] = []
-
-    def run(self) -> int:
-        last = Snapshot(None)
-        with self._spinner() as say:
-            for snapshot in self._client.watch(0.25):
-                last = snapshot
-                open_names = [n for n in self._names if n not in self._reported]
-                for tunnel in snapshot.tunnels:
-                    if tunnel.name in open_names:
-                        self._look_at(tunnel, say)
-                open_names = [n for n in self._names if n not in self._reported]
-                if not open_names:
-                    break
-                if time.monotonic() >= self._deadline:
-                    self._time_is_over(snapshot, open_names)
-                    break
-        return self._finish(last)
-
-    @contextlib.contextmanager
-    def _spinner(self) -> Iterator[_Say]:
-        if self._as_json or not output.err().is_terminal:
-            yield _Say(None)
-            return
-        with output.err().status("starting") as shown:
-            yield _Say(shown)
-
-    def _look_at(self, tunnel: TunnelStatus, say: _Say) -> None:
-        match tunnel.state:
-            case TunnelState.IDLE if any(
-                f.state is ForwardState.PENDING and f.kind != "remote" for f in tunnel.forwards
-            ):
-                pass  # its ports are being bound
-            case TunnelState.UP | TunnelState.IDLE:
-                self._report_up(tunnel, say)
-            case TunnelState.FAILED | TunnelState.STOPPED | TunnelState.STOPPING:
-                self._report_failed(tunnel, say)
-            case TunnelState.NEEDS_INPUT:
-                self._ask(tunnel, say)
-            case _:
-                say.step(f"{tunnel.name}: {_step(tunnel)}")
-
-    def _report_up(self, tunnel: TunnelStatus, say: _Say) -> None:
-        self._reported.add(tunnel.name)
-        failed = [forward for forward in tunnel.forwards if forward.state is ForwardState.FAILED]
-        for forward in failed:
-            why = forward.error.message if forward.error is not None else "it does not listen"
-            hint = forward.error.hint if forward.error is not None else None
-            self._errors.append(NotAsAsked(f"{tunnel.name}: {render.route(forward)}: {why}", hint=hint))
-        if self._as_json:
-            return
-        with say.paused():
-            # What failed is an error, and comes after all results.
-            working = tuple(forward for forward in tunnel.forwards if forward not in failed)
-            shown = tunnel._replace(error=None, forwards=working)
-            output.print_lines(render.tunnel_lines(shown, time.time()))
-
-    def _report_failed(self, tunnel: TunnelStatus, say: _Say) -> None:
-        self._reported.add(tunnel.name)
-        error = tunnel.error
-        message = error.message if error is not None else "it was taken down"
-        self._errors.append(
-            NotAsAsked(f"{tunnel.name}: {message}", hint=error.hint if error is not None else None)
-        )
-        say.step(f"{tunnel.name}: {message}")
-
-    def _ask(self, tunnel: TunnelStatus, say: _Say) -> None:
-        question = tunnel.question
-        if question is None or question.id in self._answered:  # snapshots that were sent while we asked
-            return
-        if not output.interactive() or self._as_json:
-            self._reported.add(tunnel.name)
-            error = NeedsPerson(
-                f"{tunnel.name} needs an answer: {question.text.splitlines()[0]}",
-                hint=f"run `tunnels up {tunnel.name}` on a terminal",
-            )
-            self._errors.append(error)
-            return
-        with say.paused(), Client.connect() as client:  # this client's connection is busy with the watch
-            asked = time.monotonic()
-            output.note(f"\n{question.text}")
-            answer = output.ask(question.prompt, secret=question.secret)
-            self._deadline += time.monotonic() - asked  # a person who compares fingerprints has all the time
-            if answer is None:
-                self._reported.add(tunnel.name)
-                self._errors.append(
-                    NeedsPerson(f"{tunnel.name} waits for an answer", hint=f"tunnels up {tunnel.name}")
-                )
-                return
-            try:
-                client.answer(tunnel.name, question.id, answer)
-                self._answered.add(question.id)
-            except AlreadyAnswered:  # on another terminal, while this person was thinking
-                self._answered.add(question.id)
-            except UsageError as error:
-                output.show_error(error)  # asked again with the next snapshot
-            except TunnelsError as error:  # the person said no: there is nothing left to wait for
-                client.down([tunnel.name])
-                self._reported.add(tunnel.name)
-                self._errors.append(
-                    NotAsAsked(f"{tunnel.name} was not started: {error.message}", hint=error.hint)
-                )
-
-    def _time_is_over(self, snapshot: Snapshot, names: list[str]) -> None:
-        by_name = {tunnel.name: tunnel for tunnel in snapshot.tunnels}
-        for name in names:
-            tunnel = by_name.get(name)
-            error = tunnel.error if tunnel is not None else None
-            why = f": {error.message}" if error is not None else ""
-            self._errors.append(
-                NotAsAsked(
-                    f"{name} is not up after {self._timeout:g} s{why}",
-                    hint=(error.hint if error is not None and error.hint else None)
-                    or f"it goes on trying; `tunnels status {name}` shows how, `tunnels down {name}` ends it",
-                )
-            )
-
-    def _finish(self, snapshot: Snapshot) -> int:
-        if self._as_json:
-            tunnels = tuple(tunnel for tunnel in snapshot.tunnels if tunnel.name in self._names)
-            document = snapshot._replace(tunnels=tunnels).to_json()
-            output.print_json(document)
-        else:
-            for error in self._errors:
-                output.show_error(error)
-        codes = {error.exit_code for error in self._errors}
-        if codes == {NeedsPerson.exit_code}:
-            return NeedsPerson.exit_code
-        return NotAsAsked.exit_code if codes else 0
-
-
-def _step(tunnel: TunnelStatus) -> str:
-    if tunnel.offline:
-        return "offline, waits for the network"
-    return f"connecting to {tunnel.host}" if tunnel.error is None else tunnel.error.message
-
-
-class _Say:
-    """The step that is shown beside the spinner, where there is one."""
-
-    def __init__(self, shown: object) -> None:
-        from rich.status import Status  # noqa: PLC0415
-
-        self._shown = shown if isinstance(shown, Status) else None
-
-    def step(self, text: str) -> None:
-        """Show what is being done."""
-        if self._shown is not None:
-            from rich.text import Text  # noqa: PLC0415
-
-            self._shown.update(Text(printable(text)))
-
-    @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
-        """Take the spinner away while something else is printed or typed."""
-        if self._shown is None:
-            yield
-            return
-        self._shown.stop()
-        try:
-            yield
-        finally:
-            self._shown.start()

@@ -30,6 +30,19 @@ def printable_lines(text: str) -> str:
     return "\n".join(map(printable, text.split("\n")))
 
 
+def shortened(text: str, limit: int) -> str:
+    """Text of at most ``limit`` characters."""
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def screenful(text: str, *, lines: int = 24, columns: int = 500) -> str:
+    """A stranger's text of several lines, for a terminal: harmless, and too short to hide what is above it."""
+    found = text.strip("\n").split("\n")
+    if len(found) > lines:
+        found = [*found[: lines - 1], "…"]
+    return "\n".join(shortened(printable(line.rstrip()), columns) for line in found)
+
+
 def parse(line: str) -> LogLine | None:
     """Read a line back; None where it is something else, such as part of a traceback."""
     parts = line.rstrip("\n").split(" ", 3)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import sys
 import termios
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
-from tunnels.core.logline import printable, printable_lines
+from tunnels.core.logline import printable, screenful, shortened
 from tunnels.core.question import Question
+from tunnels.terminal import End, Terminal
 
-#: What a terminal gives at once: a line of canonical mode is at most 4,096 bytes (termios(3)).
-_LINE = 4096
+#: Characters of a prompt: what asks for more in one line is no server that means well.
+_MAX_PROMPT = 500
 
 
 def interactive() -> bool:
@@ -21,48 +20,46 @@ def interactive() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
-async def ask(question: Question) -> str | None:
-    """Ask, and wait for a line; None where the person ends the input, or has gone. Can be cancelled."""
-    try:
-        sys.stderr.write(f"\n{printable_lines(question.text)}\n{printable(question.prompt)} ")
-        sys.stderr.flush()
-        terminal = sys.stdin.fileno()
-        with _hidden(terminal) if question.secret else contextlib.nullcontext():
-            return await _line(terminal)
-    except (OSError, termios.error):  # the terminal was closed
-        return None
+class Person:
+    """Somebody at the terminal of this process."""
 
+    def __init__(self) -> None:
+        self._fd = sys.stdin.fileno()
+        self._terminal = Terminal(self._fd)
 
-async def _line(terminal: int) -> str | None:
-    loop = asyncio.get_running_loop()
-    typed = loop.create_future()
+    def quiet(self) -> AbstractContextManager[None]:
+        """Nothing that is typed is shown, but answers that are no secrets."""
+        return self._terminal.quiet()
 
-    def take() -> None:
-        loop.remove_reader(terminal)
+    async def ask(self, name: str, question: Question) -> str | None:
+        """Ask, and wait for a line; None where the person ends the input, or has gone. Can be cancelled."""
+        text = f"{name}: {question.text.strip()}" if question.text else ""
         try:
-            data = os.read(terminal, _LINE)
-        except OSError:  # closed
-            data = b""
-        if not typed.done():
-            typed.set_result(data)
+            sys.stderr.write(f"\n{screenful(text)}\n" if text else "\n")
+            sys.stderr.flush()
+            prompt = shortened(printable(question.prompt), _MAX_PROMPT)
+            with self._terminal.question(prompt, secret=question.secret):
+                return await self._line()
+        except (OSError, termios.error):  # the terminal was closed
+            return None
 
-    loop.add_reader(terminal, take)
-    try:
-        data: bytes = await typed
-    finally:
-        loop.remove_reader(terminal)
-    return data.decode("utf-8", "replace").rstrip("\r\n") if data else None
+    async def _line(self) -> str | None:
+        loop = asyncio.get_running_loop()
+        typed: asyncio.Future[str | End] = loop.create_future()
 
+        def take() -> None:
+            answer = self._terminal.take()
+            if answer is not None:
+                loop.remove_reader(self._fd)
+                if not typed.done():
+                    typed.set_result(answer)
 
-@contextlib.contextmanager
-def _hidden(terminal: int) -> Iterator[None]:
-    """Do not show what is typed; what was typed before the question is no answer to it."""
-    before = termios.tcgetattr(terminal)
-    hidden = termios.tcgetattr(terminal)
-    hidden[3] &= ~termios.ECHO
-    termios.tcsetattr(terminal, termios.TCSAFLUSH, hidden)
-    try:
-        yield
-    finally:
-        termios.tcsetattr(terminal, termios.TCSAFLUSH, before)
-        sys.stderr.write("\n")
+        loop.add_reader(self._fd, take)
+        try:
+            answer = await typed
+        except asyncio.CancelledError:
+            self._terminal.leave_line()
+            raise
+        finally:
+            loop.remove_reader(self._fd)
+        return None if isinstance(answer, End) else answer

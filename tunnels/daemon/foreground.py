@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from pathlib import Path
 
 from tunnels.core.profile import Profile
 from tunnels.core.question import Answer, Question
+from tunnels.core.standing import Asked, Standing, waits_in_vain
 from tunnels.core.state import ForwardState, TunnelState
 from tunnels.core.status import Json, TunnelStatus
 from tunnels.daemon import asking, logs
@@ -22,14 +24,26 @@ from tunnels.errors import (
     DaemonNotRunning,
     NeedsPerson,
     NotAsAsked,
+    QuestionExpired,
     TunnelsError,
     UsageError,
 )
+from tunnels.supervisor.bus import Watch
 from tunnels.tasks import TaskScope
 
 _log = logging.getLogger("tunnels")
 
-Ask = Callable[[Question], Awaitable[str | None]]
+#: Asks somebody a question of the tunnel with this name.
+Ask = Callable[[str, Question], Coroutine[object, object, str | None]]
+
+#: Asked while nothing waits for the answer: whether somebody is there for whom a server should ask again.
+_AGAIN = Question(
+    "",
+    "again",
+    "",
+    "The server has stopped waiting for the answer. Press Return, and it asks again:",
+    secret=True,
+)
 
 
 def run_foreground(config: Path, profiles: list[Profile], ready_file: Path | None = None) -> int:
@@ -39,9 +53,11 @@ def run_foreground(config: Path, profiles: list[Profile], ready_file: Path | Non
     """
     shown = ReadyFile(ready_file)
     handler = logs.to_stderr()
-    ask = asking.ask if asking.interactive() else None
+    person = asking.Person() if asking.interactive() else None
     try:
-        return run_loop(Foreground(config, profiles, shown, ask=ask).run())
+        with contextlib.nullcontext() if person is None else person.quiet():
+            ask = None if person is None else person.ask
+            return run_loop(Foreground(config, profiles, shown, ask=ask).run())
     finally:
         handler.close()
 
@@ -83,7 +99,7 @@ class Foreground:
     ) -> None:
         self._config = Config(config)
         self._profiles = profiles
-        self._names = [profile.name for profile in profiles]
+        self._wanted = {profile.name: profile for profile in profiles}
         self._ready_file = ready_file
         self._ask = ask
         self._unanswered: set[str] = set()  # tunnels whose question the person has turned away
@@ -127,7 +143,8 @@ class Foreground:
     async def _reload(self) -> Json:
         """Apply the changed file: to these tunnels, and to those of them that it lacked for a while."""
         file = self._config.load()
-        wanted = {name: file.profiles[name] for name in self._names if name in file.profiles}
+        wanted = {name: file.profiles[name] for name in self._wanted if name in file.profiles}
+        self._wanted |= wanted
         await self._supervisor.reload(wanted)
         running = self._supervisor.names
         await asyncio.gather(*(self._supervisor.up(wanted[name]) for name in wanted if name not in running))
@@ -168,7 +185,7 @@ class Foreground:
         with self._supervisor.bus.watch() as watch:
             while True:
                 waiting = [
-                    (tunnel.name, tunnel.question)
+                    tunnel
                     for tunnel in self._supervisor.statuses()
                     if tunnel.question is not None
                     and tunnel.question.id not in answered
@@ -177,12 +194,62 @@ class Foreground:
                 if not waiting:
                     await watch.wait(None)
                     continue
-                name, question = waiting[0]
-                answer = await ask(question)
-                if self._take(name, question, answer):
-                    answered.add(question.id)
+                done = await self._have_answered(ask, waiting[0], watch)
+                if done is not None:
+                    answered.add(done)
 
-    def _take(self, name: str, question: Question, answer: str | None) -> bool:
+    async def _have_answered(self, ask: Ask, tunnel: TunnelStatus, watch: Watch) -> str | None:
+        """Ask one question, unless it settles itself. Returns the question that is done with."""
+        assert tunnel.question is not None
+        name, asked, standing = tunnel.name, Asked(tunnel.question, tunnel.attempt), Standing.OPEN
+        if tunnel.question.stale:
+            return await self._have_asked_again(ask, tunnel, watch)
+
+        def is_open() -> bool:
+            nonlocal asked, standing
+            standing, asked = asked.standing(self._now(name))
+            return standing in {Standing.OPEN, Standing.UNSURE}
+
+        over, answer = await self._ask_while(ask(name, tunnel.question), is_open, watch)
+        question = asked.question
+        if not over:
+            return question.id if await self._take(name, question, answer) else None
+        if standing is Standing.EXPIRED:
+            return await self._have_asked_again(ask, tunnel, watch)
+        return question.id
+
+    async def _have_asked_again(self, ask: Ask, tunnel: TunnelStatus, watch: Watch) -> str | None:
+        """Have the tunnel dial if somebody is there: logins that begin and end all day make servers suspicious."""
+
+        def is_vain() -> bool:
+            now = self._now(tunnel.name)
+            return now is not None and waits_in_vain(now)
+
+        over, answer = await self._ask_while(ask(tunnel.name, _AGAIN), is_vain, watch)
+        if not over and answer is None:
+            self._turn_away(tunnel.name)
+        elif not over:
+            await self._supervisor.up(self._wanted[tunnel.name])
+        return None
+
+    async def _ask_while(
+        self, asking: Coroutine[object, object, str | None], is_open: Callable[[], bool], watch: Watch
+    ) -> tuple[bool, str | None]:
+        """Ask for as long as somebody needs to know. Returns whether that was over before, and the answer."""
+        task = self._scope.spawn(asking, name="question")
+        task.add_done_callback(lambda _: self._supervisor.bus.changed())
+        while not task.done():
+            if not is_open():
+                task.cancel()
+                await asyncio.wait([task])
+                return True, None
+            await watch.wait(None)
+        return False, task.result()
+
+    def _now(self, name: str) -> TunnelStatus | None:
+        return next((tunnel for tunnel in self._supervisor.statuses() if tunnel.name == name), None)
+
+    async def _take(self, name: str, question: Question, answer: str | None) -> bool:
         """Pass an answer on. Returns whether the question is done with."""
         if answer is None:
             self._turn_away(name)
@@ -190,6 +257,10 @@ class Foreground:
         try:
             self._supervisor.answer(name, question.id, Answer(answer))
         except (AlreadyAnswered, DaemonNotRunning):  # it was overtaken while the person was thinking
+            return True
+        except QuestionExpired as error:
+            _log.warning("%s; it asks again", error.message, extra={"tunnel": name})
+            await self._supervisor.up(self._wanted[name])
             return True
         except UsageError as error:
             _log.error("%s", error.message, extra={"tunnel": name})

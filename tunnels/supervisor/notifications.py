@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from tunnels import process
 from tunnels.core.logline import printable
 from tunnels.core.profile import Profile
-from tunnels.core.state import TunnelState
+from tunnels.core.state import WORKING, TunnelState
 from tunnels.core.transition import Transition
 from tunnels.tasks import TaskScope
 
@@ -34,6 +34,9 @@ _MAX_TEXT = 300
 _DESKTOP = ("WAYLAND_DISPLAY", "DISPLAY", "DBUS_SESSION_BUS_ADDRESS")
 
 _SAY = {TunnelState.FAILED: "failed", TunnelState.NEEDS_INPUT: "needs input"}
+
+#: After one of these a question is a new one, also if it has the same words.
+_SETTLED = WORKING | {TunnelState.FAILED, TunnelState.STOPPED}
 
 #: The texts are arguments of this script and no part of it, so that none of them can be taken for a command.
 _SCRIPT = (
@@ -63,6 +66,9 @@ class Notifications:
         self._states: dict[str, Transition] = {}  # the last change of each tunnel
         self._scope = TaskScope("notifications")
         self._said: dict[str, float] = {}
+        self._asked: dict[
+            str, str
+        ] = {}  # what each tunnel needed last, until it has come to an end otherwise
 
     def observe(self, profile: Profile, transition: Transition) -> None:
         """A tunnel's state has changed."""
@@ -70,7 +76,9 @@ class Notifications:
         self._states[profile.name] = transition
         if transition.after is TunnelState.STOPPED:
             del self._states[profile.name]
-        if word is None or not profile.notify:
+        if transition.after in _SETTLED:
+            self._asked.pop(profile.name, None)
+        if word is None or not profile.notify or self._is_repeated(transition):
             return
         now = self._clock()
         if now - self._said.get(profile.name, -QUIET) < QUIET:
@@ -80,12 +88,19 @@ class Notifications:
             self._said[profile.name] = now
             self._scope.spawn(self._say(words, transition), name=profile.name)
 
+    def _is_repeated(self, transition: Transition) -> bool:
+        """Whether it is the question that nobody has answered, asked again by an attempt that nobody wanted."""
+        return transition.after is TunnelState.NEEDS_INPUT and self._asked.get(transition.tunnel) == _body(
+            transition
+        )
+
     async def _say(self, words: list[str], transition: Transition) -> None:
         if transition.after is TunnelState.NEEDS_INPUT:
             await asyncio.sleep(self._grace)
             if self._states.get(transition.tunnel) is not transition:  # answered
                 self._said.pop(transition.tunnel, None)
                 return
+            self._asked[transition.tunnel] = _body(transition)
         try:
             done = await process.run(words, timeout=TIMEOUT, limit=1024, errors=True, env=self._environment)
         except (OSError, ValueError) as exc:

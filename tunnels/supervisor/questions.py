@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 
 from tunnels.core.question import Answer, PersonNeeded, Question
 from tunnels.core.secrets import Secrets
 from tunnels.errors import AlreadyAnswered, QuestionExpired, UsageError
+
+_log = logging.getLogger("tunnels.tunnel")
 
 #: Told of a question that an attempt waits with.
 OnAsked = Callable[[Question], None]
@@ -51,7 +54,12 @@ class Questions:
         self._open = question
         self._answer = answer = asyncio.get_running_loop().create_future()
         on_asked(question)
-        given: Answer = await answer
+        try:
+            given: Answer = await answer
+        except asyncio.CancelledError:
+            if self._open is question:  # and not because somebody has taken it back
+                _log.warning("the server has stopped waiting for an answer", extra={"tunnel": self._name})
+            raise
         return given
 
     def answer(self, question_id: str, answer: Answer) -> Callable[[], None]:

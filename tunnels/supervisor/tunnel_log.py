@@ -16,10 +16,12 @@ class TunnelLog(logging.LoggerAdapter[logging.Logger]):
 
     def __init__(self, name: str) -> None:
         super().__init__(logging.getLogger("tunnels.tunnel"), {"tunnel": name})
+        self._asked: tuple[int, float] | None = None  # in which attempt, and when
 
     def state(self, host: str, machine: Lifecycle, now: float) -> None:
         """The state has changed."""
         error = "" if machine.error is None else machine.error.message
+        asked, self._asked = self._asked, None
         match machine.state:
             case TunnelState.BACKOFF:
                 assert machine.retry_at is not None
@@ -30,6 +32,9 @@ class TunnelLog(logging.LoggerAdapter[logging.Logger]):
                 self.error("failed: %s", error)
             case TunnelState.NEEDS_INPUT:
                 self.warning("needs input: %s", error)
+                self._asked = machine.attempt, now
+            case TunnelState.CONNECTING if asked is not None and asked[0] == machine.attempt:
+                self.info("goes on with an answer, after %.1f s", now - asked[1])
             case TunnelState.CONNECTING:
                 self.info("connecting to %s (attempt %d)", host, machine.attempt)
             case state:

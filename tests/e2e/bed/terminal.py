@@ -72,6 +72,19 @@ class Terminal:
                 raise AssertionError(f"{pattern!r} was not shown, but:\n{self.text}")
             is_open = self._read(0.1)
 
+    def echoes(self) -> bool:
+        """Whether the terminal shows what is typed."""
+        return bool(termios.tcgetattr(self._master)[3] & termios.ECHO)
+
+    @property
+    def pid(self) -> int:
+        """Of the command."""
+        return self._process.pid
+
+    def press(self, text: str) -> None:
+        """Press some keys, and no Return."""
+        os.write(self._master, text.encode())
+
     def send(self, line: str) -> None:
         """Type a line and Return."""
         os.write(self._master, f"{line}\r".encode())

@@ -1,0 +1,55 @@
+"""Waiting for tunnels as `up` and `auth` do; what a person is asked meanwhile is in test_up_questions.py."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+
+from tests.cli.fake_client import BACKOFF, CONNECTING, FAILED, REFUSED, FakeClient, up
+from tests.daemon.served import profile_file, tunnel
+from tunnels.cli import waiting
+from tunnels.errors import ConnectError, ErrorInfo
+
+
+@pytest.fixture(autouse=True)
+def _file() -> None:
+    profile_file()
+
+
+# --- the spinner ----------------------------------------------------------------------------------
+
+
+def test_the_step_of_the_moment_is_shown_on_a_terminal_and_nowhere_else() -> None:
+    lost = ErrorInfo("host-unreachable", "bastion did not [answer] in time", None)
+    steps = (
+        (tunnel(state=CONNECTING),),
+        (tunnel(state=BACKOFF, error=lost),),
+        (tunnel(state=FAILED, error=REFUSED),),
+    )
+    shown = up(FakeClient(*steps), is_terminal=True)
+    assert "\x1b[?25h" in shown.err, "the cursor stays hidden"
+    assert "\x1b" not in up(FakeClient(*steps)).err
+    assert shown.code == 1
+
+
+def test_the_spinner_is_away_while_a_person_types(monkeypatch: pytest.MonkeyPatch) -> None:
+    events = []
+
+    class Status:
+        def start(self) -> None:
+            events.append("start")
+
+        def stop(self) -> None:
+            events.append("stop")
+
+        def update(self, text: object) -> None:
+            events.append(f"step {text}")
+
+    say = waiting._Say(None)
+    say._shown = Status()  # type: ignore[assignment]  # stands in for rich's
+    say.step("work-db: connecting")
+    with contextlib.suppress(ConnectError), say.paused():
+        events.append("typing")
+        raise ConnectError("no")
+    assert events == ["step work-db: connecting", "stop", "typing", "start"]
