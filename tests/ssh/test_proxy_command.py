@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from tests.forwarding import fakes
-from tests.forwarding.fakes import until
+from tests.forwarding.fakes import turns, until
 from tunnels.core.profile import Profile
 from tunnels.errors import BadSetting, HandshakeFailed, HostUnreachable, LoginRefused, TunnelsError
 from tunnels.ssh import hop, proxy_command
@@ -145,11 +145,15 @@ async def test_what_it_leaves_behind_ends_too_and_its_number_is_kept_until_then(
     await until(lambda: group(pgid) == [])
 
 
-async def test_closing_the_scope_kills_it_at_once() -> None:
+@pytest.mark.parametrize("moment", ["in the first moment", "later"])
+async def test_closing_the_scope_kills_it_at_once(moment: str) -> None:
     scope = TaskScope("test")
     command = ProxyCommand("""sh -c 'trap "" TERM; echo ready; while :; do sleep 1; done'""", scope, print)
-    assert await asyncio.get_running_loop().sock_recv(command.sock, 100) == b"ready\n"
+    if moment == "later":
+        await turns()
+        assert await asyncio.get_running_loop().sock_recv(command.sock, 100) == b"ready\n"
     await scope.aclose()
+    assert command._process.returncode == -signal.SIGKILL
     command.sock.close()
     await until(lambda: group(command._process.pid) == [])
 
@@ -240,21 +244,26 @@ async def test_one_that_never_connects_is_given_up_in_time(monkeypatch: pytest.M
     with pytest.raises(HostUnreachable, match="did not finish the login"):
         await connect(profile("sleep 1000"), lambda _: None, found.append)
     assert found == [()]
-    assert [child for child in psutil.Process().children() if child.name() == "sleep"] == []
+    await until(lambda: [it for it in psutil.Process().children() if it.name() == "sleep"] == [])
 
 
-@pytest.mark.parametrize("turns", [0, 1, 2, 5, 20, 200])
-async def test_an_attempt_that_is_cancelled_leaves_no_process_and_no_file(turns: int) -> None:
-    async def cancelled_after(turns: int) -> int:
+@pytest.mark.parametrize("moment", [0, 1, 2, 5, 20, 200])
+async def test_an_attempt_that_is_cancelled_leaves_no_process_and_no_file(moment: int) -> None:
+    def children() -> set[int]:
+        return {child.pid for child in psutil.Process().children(recursive=True)}
+
+    others = children()
+
+    async def cancelled_after(moment: int) -> int:
         to = profile("sh -c 'sleep 1000 | cat'")
         attempt = asyncio.get_running_loop().create_task(connect(to, lambda _: None))
-        for _ in range(turns):
+        for _ in range(moment):
             await asyncio.sleep(0.0005)
         attempt.cancel()
         with pytest.raises(asyncio.CancelledError):
             await attempt
-        await until(lambda: psutil.Process().children(recursive=True) == [])
+        await until(lambda: children() <= others)
         return psutil.Process().num_fds()
 
     before = await cancelled_after(200)  # a loop may open something of its own the first time
-    assert await cancelled_after(turns) <= before
+    assert await cancelled_after(moment) <= before

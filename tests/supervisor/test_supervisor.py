@@ -695,12 +695,12 @@ async def test_when_a_question_has_become_stale_all_who_shared_it_ask_again_toge
             await it.supervisor.up(profile)
             attempt = await it.connector.next_attempt()
             asking = asyncio.get_running_loop().create_task(attempt.dialogue.ask(code))
-            await it.until(**{profile.name.replace("-", "_"): TunnelState.NEEDS_INPUT})
+            await turns()
             asking.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await asking
             attempt.fail(HostUnreachable("the server has hung up"))
-        await turns()
+            await turns()
         assert it.states() == {"home": TunnelState.NEEDS_INPUT, "work-db": TunnelState.NEEDS_INPUT}
 
         await it.supervisor.up(HOME)

@@ -73,6 +73,7 @@ class ProxyCommand:
         self._closing = asyncio.Event()
         self._watch()
         self._overseer = scope.spawn(self._oversee(), name="proxy command")
+        self._overseer.add_done_callback(self._over)
 
     def __repr__(self) -> str:
         return f"<ProxyCommand {self._process.pid}>"
@@ -161,14 +162,19 @@ class ProxyCommand:
                     await asyncio.sleep(REST)
         finally:
             self._signal(signal.SIGKILL)
-            try:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(GRACE):
-                        await self._exited.wait()
-            finally:
-                self._process.poll()
-                self._forget_pidfd()
-                self._errors.close()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(GRACE):
+                    await self._exited.wait()
+
+    def _over(self, _: object) -> None:
+        """Let go of everything, also where the overseer was cancelled before it began."""
+        self._signal(signal.SIGKILL)
+        if not self._exited.is_set():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(REST)  # it has been killed: a matter of milliseconds
+        self._process.poll()
+        self._forget_pidfd()
+        self._errors.close()
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process.returncode is not None:
