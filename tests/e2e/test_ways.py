@@ -15,7 +15,10 @@ import psutil
 import pytest
 
 from tests.e2e.bed import netcat, traffic
-from tests.e2e.bed.ports import free_port, in_use
+from tests.e2e.bed.clients import End, Talk, talk
+from tests.e2e.bed.faults import ECHO, Laptop
+from tests.e2e.bed.netns import SERVER_6
+from tests.e2e.bed.ports import LOOPBACK, free_port, in_use
 from tests.e2e.bed.product import NOT_AS_ASKED, OK, Tunnels
 from tests.e2e.bed.site import NOWHERE, Site
 from tests.e2e.bed.sshd import Sshd, make_key
@@ -561,3 +564,77 @@ def test_the_daemon_ends_in_time_while_a_shared_bastion_is_frozen(
     assert time.monotonic() - began <= 10
     assert tunnels.processes() == []
     bastion.sshd.resume()
+
+
+# --- a shared bastion and a network that changes ----------------------------------------------------
+
+
+FORWARDS = (5000, 5001, 5002)
+"""In a namespace every port is free."""
+
+
+def three_over_a_bastion(laptop: Laptop, tunnels: Tunnels, **keys: object) -> None:
+    """Have three tunnels up, through the server and from there to its other address."""
+    host = laptop.sshd.host if keys else SERVER_6
+    way = {**laptop.login(host=host), "jump": f"{laptop.sshd.user}@{laptop.sshd.host}", **keys}
+    tunnels.write(**{f"t{port}": {**way, "local": [f"{port}:{ECHO}"]} for port in FORWARDS})
+    tunnels.up("--all")
+
+
+def bastion_logins(laptop: Laptop) -> int:
+    """How many logins came from the laptop's side of the network; the others come from the server itself."""
+    return len(re.findall(r"Accepted publickey for \S+ from 10\.77\.1\.", laptop.sshd.log))
+
+
+def all_are_served(laptop: Laptop, since: float) -> float:
+    """Be a client of each; return how long it took from a moment on."""
+    for port in FORWARDS:
+        answer = laptop.client.call(lambda port=port: talk(LOOPBACK, port, b"hello", timeout=20), within=25)
+        assert answer == Talk(b"hello", End.EOF)
+    return time.monotonic() - since
+
+
+def test_after_roaming_all_tunnels_come_back_over_one_new_connection_to_the_bastion(
+    laptop: Laptop, travelling: Tunnels
+) -> None:
+    three_over_a_bastion(laptop, travelling)
+    assert bastion_logins(laptop) == 1
+    with laptop.new_address():
+        pass
+    changed = time.monotonic()
+    assert all_are_served(laptop, changed) <= BACK_WITHIN
+    assert {travelling.tunnel(f"t{port}")["reconnects"] for port in FORWARDS} == {1}
+    assert bastion_logins(laptop) == 2
+
+
+def test_a_short_interruption_takes_the_bastion_from_nobody(laptop: Laptop, travelling: Tunnels) -> None:
+    three_over_a_bastion(laptop, travelling)
+    with laptop.route_withdrawn():
+        for_seconds(1.5)
+    all_are_served(laptop, time.monotonic())
+    assert {travelling.tunnel(f"t{port}")["reconnects"] for port in FORWARDS} == {0}
+    assert bastion_logins(laptop) == 1
+
+
+def test_after_roaming_a_tunnel_through_a_proxy_command_is_back_as_soon(
+    laptop: Laptop, travelling: Tunnels
+) -> None:
+    """Nobody knows the address that the command uses: it is asked whether it works still."""
+    three_over_a_bastion(laptop, travelling, jump="none", proxy_command=f"{NC} %h %p")
+    with laptop.new_address():
+        pass
+    assert all_are_served(laptop, time.monotonic()) <= 2 * BACK_WITHIN
+    assert {travelling.tunnel(f"t{port}")["reconnects"] for port in FORWARDS} == {1}
+
+
+def test_without_a_default_route_a_proxy_command_is_run_all_the_same(
+    laptop: Laptop, travelling: Tunnels
+) -> None:
+    """It may lead to a neighbour, or to a device on this machine; here a route of its own leads there."""
+    laptop.client.ip("route", "add", f"{laptop.sshd.host}/32", "via", "10.77.1.1")
+    with laptop.route_withdrawn():
+        three_over_a_bastion(laptop, travelling, jump="none", proxy_command=f"{NC} %h %p")
+        assert not travelling.tunnel("t5000")["offline"]
+        laptop.sshd.drop_sessions()
+        all_are_served(laptop, time.monotonic())
+        assert not travelling.tunnel("t5000")["offline"]
