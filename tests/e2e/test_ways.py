@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -589,7 +590,7 @@ def bastion_logins(laptop: Laptop) -> int:
 def all_are_served(laptop: Laptop, since: float) -> float:
     """Be a client of each; return how long it took from a moment on."""
     for port in FORWARDS:
-        answer = laptop.client.call(lambda port=port: talk(LOOPBACK, port, b"hello", timeout=20), within=25)
+        answer = laptop.client.call(partial(talk, LOOPBACK, port, b"hello", timeout=20), within=25)
         assert answer == Talk(b"hello", End.EOF)
     return time.monotonic() - since
 

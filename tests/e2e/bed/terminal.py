@@ -76,6 +76,15 @@ class Terminal:
         """Type a line and Return."""
         os.write(self._master, f"{line}\r".encode())
 
+    def send_hidden(self, line: str, *, within: float = 15) -> None:
+        """Type a line that must not be shown, as soon as the terminal does not show it."""
+        __tracebackhide__ = True
+        deadline = time.monotonic() + within
+        while termios.tcgetattr(self._master)[3] & termios.ECHO:
+            assert time.monotonic() < deadline, f"the terminal would show what is typed:\n{self.text}"
+            self._read(0.02)
+        self.send(line)
+
     def interrupt(self) -> None:
         """Type Ctrl-C."""
         os.write(self._master, b"\x03")
