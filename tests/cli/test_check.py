@@ -210,8 +210,7 @@ def test_a_long_command_is_one_line_on_a_terminal_too() -> None:
     [
         ('on_demand = true\nidle_timeout = "10m"\nlocal = ["5432:db:5432"]', []),
         ('password_command = "pass show x"\nlocal = ["5432:db:5432"]', ["password_command"]),
-        ('proxy_command = "nc %h %p"\nlocal = ["5432:db:5432"]', ["proxy_command"]),
-        ('proxy_command = "none"\nlocal = ["5432:db:5432"]', []),
+        ('proxy_command = "nc %h %p"\nlocal = ["5432:db:5432"]', []),
         ('local = ["/tmp/pg.sock:db:5432", "8080:/run/app.sock", "/tmp/a.sock:/run/b.sock"]', []),
         ('remote = ["/run/app.sock:localhost:80", "8080:/run/app.sock"]', []),
         ('remote = ["1080"]', []),

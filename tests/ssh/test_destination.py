@@ -91,3 +91,8 @@ def test_a_token_that_does_not_exist_is_said_with_what_to_write_instead() -> Non
 )
 def test_a_destination_prints_as_it_is_typed(destination: Destination, text: str) -> None:
     assert str(destination) == text
+
+
+def test_a_jump_host_is_called_what_the_user_calls_it_or_by_its_address() -> None:
+    assert Destination("bastion", "10.0.0.1", 2222, "me").jump_name == "jump host bastion"
+    assert Destination("10.0.0.1", "10.0.0.1", 2222, "me").jump_name == "jump host me@10.0.0.1:2222"

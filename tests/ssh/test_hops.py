@@ -367,3 +367,13 @@ async def test_the_end_of_everything_is_bounded(made: list[FakeHop], monkeypatch
             await other
         waiting.cancel()
     assert made[0].conn.is_closed()
+
+
+async def test_who_lets_go_after_the_end_of_everything_cuts_what_is_left(made: list[FakeHop]) -> None:
+    hops = Hops()
+    late = await lease(hops)
+    hops._kept.clear()  # retired: only its user has it
+    await hops.aclose()
+    assert not made[0].conn.is_closed()
+    await late.aclose()
+    assert made[0].conn.is_closed()

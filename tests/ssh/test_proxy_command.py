@@ -158,6 +158,17 @@ async def test_closing_the_scope_kills_it_at_once(moment: str) -> None:
     await until(lambda: group(command._process.pid) == [])
 
 
+async def test_one_that_is_started_too_late_is_ended_at_once() -> None:
+    scope = TaskScope("test")
+    await scope.aclose()
+    others = {child.pid for child in psutil.Process().children()}
+    files = psutil.Process().num_fds()
+    with pytest.raises(RuntimeError):
+        ProxyCommand("sleep 1000", scope, print)
+    assert {child.pid for child in psutil.Process().children()} <= others
+    assert psutil.Process().num_fds() <= files
+
+
 # --- what it says ---------------------------------------------------------------------------------
 
 

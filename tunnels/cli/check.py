@@ -121,8 +121,6 @@ def unsupported(profile: Profile) -> list[str]:
     missing = []
     if profile.password_command is not None:
         missing.append("password_command: log in with a key")
-    if profile.proxy_command not in {None, "none"}:
-        missing.append("proxy_command: use jump")
     return missing
 
 

@@ -49,7 +49,7 @@ async def connect(
         conn = await hop.connect(on_found)
     except BaseException:
         if through is not None:
-            await through.aclose()
+            through.release()
         raise
     return SshConnection(
         conn, hop.client, on_lost, through=through, command=hop.command, remote_unlink=profile.remote_unlink

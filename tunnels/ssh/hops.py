@@ -50,6 +50,7 @@ class Hops:
         self.scope = TaskScope("jump hosts")
         self._kept: dict[Key, Kept] = {}
         self._making: dict[Key, _Making] = {}
+        self.closed = False
 
     def __repr__(self) -> str:
         return f"<Hops: {len(self._kept)} kept, {len(self._making)} being made>"
@@ -96,6 +97,7 @@ class Hops:
         for kept in list(self._kept.values()):
             kept.close()
         await self.scope.settle(CLOSE_TIMEOUT)
+        self.closed = True
         await self.scope.aclose()
 
 
@@ -251,10 +253,13 @@ class Kept:
         if (sock := self.first.get_extra_info("socket")) is not None:
             limit_retransmission_timeout(sock, bool(self._outages))
 
-    def close(self) -> asyncio.Task[None]:
-        """End it in good order, or cut it; in the background."""
+    def close(self) -> asyncio.Task[None] | None:
+        """End it in good order, or cut it, in the background; at once where everything has been closed."""
         self._hops.retire(self)
         if self._closing is None:
+            if self._hops.closed:
+                self.conn.abort()
+                return None
             self._closing = self._hops.scope.spawn(self._close(), name=f"close {self.name}")
         return self._closing
 
@@ -339,5 +344,5 @@ class Lease:
     async def aclose(self) -> None:
         """Need it no longer, and wait for its end if there is nobody else."""
         self.release()
-        if not self.kept.users:
-            await asyncio.wait([self.kept.close()])
+        if not self.kept.users and (closing := self.kept.close()) is not None:
+            await asyncio.wait([closing])

@@ -72,7 +72,12 @@ class ProxyCommand:
         self._exited = asyncio.Event()
         self._closing = asyncio.Event()
         self._watch()
-        self._overseer = scope.spawn(self._oversee(), name="proxy command")
+        try:
+            self._overseer = scope.spawn(self._oversee(), name="proxy command")
+        except RuntimeError:  # too late: everything is being closed
+            self.sock.close()
+            self._over(None)
+            raise
         self._overseer.add_done_callback(self._over)
 
     def __repr__(self) -> str:
