@@ -547,7 +547,7 @@ def test_an_unknown_bastion_is_asked_about_once(bastion: Bastion, tunnels: Tunne
     for name in ("one", "two"):
         tunnels.wait_state(name, "needs-input")
     with tunnels.terminal("up", "one") as terminal:
-        terminal.expect(bastion.sshd.fingerprint)
+        terminal.expect(re.escape(bastion.sshd.fingerprint))
         terminal.expect(r"yes|\[y")
         terminal.send("yes")
         assert terminal.wait() == OK
