@@ -347,7 +347,7 @@ class FakeConnector:
         self._signal = Signal()
 
     async def __call__(
-        self, profile: Profile, on_lost: OnLost, on_found: OnFound, dialogue: Dialogue
+        self, profile: Profile, on_lost: OnLost, on_found: OnFound, dialogue: Dialogue, **_: object
     ) -> FakeConnection:
         attempt = Attempt(profile, on_lost, dialogue, deaf=self._deaf)
         on_found(self.addresses)

@@ -226,3 +226,27 @@ async def test_a_task_cannot_be_added_while_the_scope_closes() -> None:
     await scope.aclose()
 
     assert refused == ["work-db is closed"]
+
+
+async def test_a_scope_settles_when_its_tasks_and_those_they_begin_have_ended() -> None:
+    scope = TaskScope("test")
+    ended: list[str] = []
+
+    async def second() -> None:
+        await asyncio.sleep(0)
+        ended.append("second")
+
+    async def first() -> None:
+        scope.spawn(second(), name="second")
+
+    scope.spawn(first(), name="first")
+    await scope.settle(5)
+    assert ended == ["second"]
+
+
+async def test_a_scope_that_does_not_settle_is_not_waited_for_any_longer() -> None:
+    scope = TaskScope("test")
+    task = scope.spawn(asyncio.Event().wait(), name="stuck")
+    await scope.settle(0.01)
+    assert not task.done()
+    await scope.aclose()

@@ -17,6 +17,7 @@
     │   ├── HostKeyUnknown      policy ask: a question; strict: permanent
     │   ├── HostKeyRejected     changed or revoked                                     permanent
     │   ├── LoginRefused        no key accepted; slow retry after having been up
+    │   ├── JumpRefused         a jump host may not connect us onwards; the same
     │   └── BadSetting          a key file, known_hosts or ssh_config is wrong         permanent
     ├── ConnectionLost          was up, is not                                         retried
     ├── GaveUp                  retry.give_up_after has passed                         permanent
@@ -181,6 +182,12 @@ class LoginRefused(ConnectError):
     """The server accepted none of our credentials."""
 
     code = "login-refused"
+
+
+class JumpRefused(ConnectError):
+    """A jump host let us in and does not allow a connection to the next server."""
+
+    code = "jump-refused"
 
 
 class BadSetting(ConnectError):

@@ -7,6 +7,7 @@ must outlive the failure of one client.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Coroutine
 from typing import Any
@@ -51,6 +52,13 @@ class TaskScope:
         """Ask every task to end, without waiting for it."""
         for task in self._tasks:
             task.cancel()
+
+    async def settle(self, limit: float) -> None:
+        """Wait until every task has ended by itself, those that they have begun too; at most ``limit`` seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit):
+                while self._tasks:
+                    await asyncio.wait(list(self._tasks))
 
     async def aclose(self) -> None:
         """End every task; at most `CLOSE_TIMEOUT` seconds. Does nothing the second time."""

@@ -14,7 +14,7 @@ import pytest
 from tests.cli.console import tunnels
 from tests.daemon.served import FILE, profile_file
 from tunnels import profiles
-from tunnels.cli.check import ssh_command, unsupported
+from tunnels.cli.check import ssh_command
 from tunnels.core.forward import Forward, ForwardKind, parse_forward
 from tunnels.core.profile import Profile
 from tunnels.errors import BadSetting
@@ -210,25 +210,6 @@ def test_a_long_command_is_one_line_on_a_terminal_too() -> None:
 # --- what is not supported ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ('on_demand = true\nidle_timeout = "10m"\nlocal = ["5432:db:5432"]', []),
-        ('password_command = "pass show x"\nlocal = ["5432:db:5432"]', []),
-        ('proxy_command = "nc %h %p"\nlocal = ["5432:db:5432"]', ["proxy_command"]),
-        ('proxy_command = "none"\nlocal = ["5432:db:5432"]', []),
-        ('local = ["/tmp/pg.sock:db:5432", "8080:/run/app.sock", "/tmp/a.sock:/run/b.sock"]', []),
-        ('remote = ["/run/app.sock:localhost:80", "8080:/run/app.sock"]', []),
-        ('remote = ["1080"]', []),
-        ('remote = ["2222:localhost:22"]\ndynamic = ["1080"]', []),
-    ],
-)
-def test_what_this_version_does_not_do_is_named(text: str, said: list[str]) -> None:
-    missing = unsupported(profile(f'host = "h"\n{text}'))
-    assert [line.partition(": ")[0] for line in missing] == said
-    assert all(line.partition(": ")[2] for line in missing), "and what is done instead"
-
-
 # --- the command ----------------------------------------------------------------------------------
 
 
@@ -368,12 +349,10 @@ def test_as_json_it_is_one_document_with_everything() -> None:
             for host in ("gate", "bastion")
         ],
         "hooks": {},
-        "unsupported": [],
         "error": None,
     }
     assert bad["resolved"] is None
     assert bad["error"]["code"] == "bad-setting"
-    assert len(bad["unsupported"]) == 1
 
 
 @pytest.mark.usefixtures("resolved")

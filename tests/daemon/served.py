@@ -57,7 +57,7 @@ remote = ["2222:localhost:22"]
 
 
 async def connect_for_ever(
-    profile: Profile, on_lost: OnLost, on_found: OnFound, dialogue: Dialogue
+    profile: Profile, on_lost: OnLost, on_found: OnFound, dialogue: Dialogue, **_: object
 ) -> Connection:
     """Stand in for a server that never answers."""
     await asyncio.Event().wait()

@@ -83,7 +83,9 @@ async def test_only_the_named_tunnels_run_and_nothing_is_written_down(
     dialled = []
     both = asyncio.Event()
 
-    async def connect(profile: Profile, on_lost: OnLost, on_found: OnFound, dialogue: Dialogue) -> Connection:
+    async def connect(
+        profile: Profile, on_lost: OnLost, on_found: OnFound, dialogue: Dialogue, **_: object
+    ) -> Connection:
         dialled.append(profile.name)
         if len(dialled) == 2:
             both.set()

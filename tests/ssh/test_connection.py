@@ -438,7 +438,7 @@ async def test_a_target_that_its_jump_host_cannot_reach_is_said_so_and_the_hop_i
         to = profile(sshd, port=refusing.port, jump=(f"{sshd.user}@{sshd.host}:{sshd.port}",))
         error = await refuse_to_connect(to)
     assert isinstance(error, HostUnreachable)
-    assert "could not be reached from the jump host: Connection refused" in error.message
+    assert f":{refusing.port} refused the connection from jump host {sshd.user}@" in error.message
     await until(lambda: sshd.sessions() == 0)
 
 
@@ -759,8 +759,9 @@ async def test_through_a_jump_host_its_addresses_are_the_ones_that_count(
     connection = await connect(profile(target, jump=jump, known_hosts=both), lambda _: None, found.append)
     try:
         assert found == [(LOOPBACK,)], "the target is not reached from here"
-        hop = connection._hops[0]
-        assert connection.local_address == hop.get_extra_info("sockname")[0]
+        assert connection._through is not None
+        first = connection._through.kept.conn
+        assert connection.local_address == first.get_extra_info("sockname")[0]
         assert connection.peer_address == LOOPBACK
         assert await connection.probe(5.0)
     finally:

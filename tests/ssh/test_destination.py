@@ -100,3 +100,8 @@ def test_files_of_ones_own_turn_the_learning_of_host_keys_off_as_in_ssh(before: 
     own = Profile("test", "work", known_hosts=("~/kh",))
     assert with_profile(work, own, MACHINE).update_host_keys == after
     assert with_profile(work, Profile("test", "work"), MACHINE).update_host_keys == before
+
+
+def test_a_jump_host_is_called_what_the_user_calls_it_or_by_its_address() -> None:
+    assert Destination("bastion", "10.0.0.1", 2222, "me").jump_name == "jump host bastion"
+    assert Destination("10.0.0.1", "10.0.0.1", 2222, "me").jump_name == "jump host me@10.0.0.1:2222"

@@ -24,7 +24,7 @@ from tests.forwarding.fakes import black_hole, turns
 from tunnels.errors import HostUnreachable
 from tunnels.ssh import dial as dialling
 from tunnels.ssh.destination import Destination
-from tunnels.ssh.dial import dial, heard, limit_retransmission_timeout
+from tunnels.ssh.dial import dial, has_lost_its_address, heard, limit_retransmission_timeout
 from tunnels.ssh.faults import connect_error
 
 every_loop = fakes.every_loop
@@ -355,6 +355,21 @@ async def test_an_address_of_one_interface_is_dialled_on_that_interface() -> Non
         await dial(to(22, f"fe80::1%{name}"), found.append)
     assert dialled == [(f"fe80::1%{name}", 22, 0, number(name))]
     assert found == [(f"fe80::1%{name}",)]
+
+
+async def test_an_address_that_has_left_this_machine_is_noticed_and_nothing_else_is() -> None:
+    class Elsewhere(socket.socket):
+        """Connected from an address for documentation (RFC 5737), which this machine has not."""
+
+        def getsockname(self) -> tuple[str, int]:
+            return "192.0.2.1", 4711
+
+    ours, theirs = socket.socketpair()
+    with ours, theirs, Elsewhere() as gone, socket.create_server((LOOPBACK, 0)) as here:
+        assert has_lost_its_address(gone)
+        assert not has_lost_its_address(here)
+        assert not has_lost_its_address(ours), "a proxy command has no address"
+    assert not has_lost_its_address(here), "a socket that is closed says nothing"
 
 
 # --- what ssh_config says about the socket ----------------------------------------------------------

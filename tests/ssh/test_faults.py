@@ -18,11 +18,12 @@ from tunnels.errors import (
     HandshakeFailed,
     HostKeyRejected,
     HostUnreachable,
+    JumpRefused,
     LoginRefused,
     NameNotResolved,
     TunnelsError,
 )
-from tunnels.ssh.faults import channel_error, connect_error, lost_error
+from tunnels.ssh.faults import channel_error, connect_error, lost_error, onward_error
 
 HOST = "me@vps.example.com:2222"
 DB = TcpAddress("db.internal", 5432)
@@ -64,18 +65,6 @@ RETRIED: list[tuple[str, Exception, type[ConnectError], str]] = [
         asyncssh.CompressionError("Decompression failed"),
         HostUnreachable,
         "damaged on its way",
-    ),
-    (
-        "refused behind a jump host",
-        asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "Connection refused"),
-        HostUnreachable,
-        "could not be reached from the jump host: Connection refused",
-    ),
-    (
-        "prohibited by a jump host",
-        asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "open failed"),
-        HostUnreachable,
-        "the jump host does not allow connections to",
     ),
 ]
 
@@ -168,6 +157,59 @@ def test_a_bug_is_not_dressed_up_as_an_error_of_the_connection(bug: Exception) -
     with pytest.raises(type(bug)) as caught:
         connect_error(bug, HOST)
     assert caught.value is bug
+
+
+# --- from one server to the next ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "kind", "message"),
+    [
+        (
+            asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED,
+            "open failed",
+            JumpRefused,
+            f"jump host b does not allow connections to {HOST}: administratively prohibited",
+        ),
+        (
+            asyncssh.OPEN_CONNECT_FAILED,
+            "Name or service not known",
+            NameNotResolved,
+            f"jump host b does not know the name of {HOST}: Name or service not known",
+        ),
+        (
+            asyncssh.OPEN_CONNECT_FAILED,
+            "Connection refused",
+            HostUnreachable,
+            f"{HOST} refused the connection from jump host b",
+        ),
+        (
+            asyncssh.OPEN_CONNECT_FAILED,
+            "No route to host",
+            HostUnreachable,
+            f"jump host b could not reach {HOST}: No route to host",
+        ),
+    ],
+)
+def test_a_jump_host_that_does_not_connect_us_onwards_is_named_with_the_reason(
+    code: int, reason: str, kind: type[TunnelsError], message: str
+) -> None:
+    error = onward_error(asyncssh.ChannelOpenError(code, reason), HOST, "jump host b")
+    assert type(error) is kind
+    assert error.message == message
+
+
+def test_what_only_the_jump_hosts_administrator_can_change_is_not_retried() -> None:
+    refused = asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "open failed")
+    error = onward_error(refused, HOST, "jump host b")
+    assert not error.retryable
+    assert "PermitOpen" in (error.hint or "")
+
+
+def test_a_lost_jump_host_is_named() -> None:
+    assert lost_error(system(errno.ECONNRESET), "jump host b").message == (
+        "the network ended the connection to jump host b: Connection reset by peer"
+    )
 
 
 # --- losing a connection --------------------------------------------------------------------------

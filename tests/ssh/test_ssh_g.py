@@ -177,6 +177,8 @@ def test_strict_host_key_checking_is_read_under_all_its_names(said: str, meant: 
         ("proxyjump %r@gate\nuser ann\n", "proxy_jump", ("ann@gate",)),
         ("proxyjump [fe80::1%eth0]:22\n", "proxy_jump", ("[fe80::1%eth0]:22",)),
         ('proxycommand nc "%h" %p | cat\n', "proxy_command", 'nc "work" 22 | cat'),
+        ("proxyusefdpass yes\n", "proxy_use_fdpass", True),
+        ("proxyusefdpass no\n", "proxy_use_fdpass", False),
         ("connecttimeout none\n", "connect_timeout", None),
         ("serveraliveinterval 0\n", "server_alive_interval", None),
         ("rekeylimit 0 0\n", "rekey_bytes", None),

@@ -54,6 +54,27 @@ def test_before_any_address_is_known_the_way_to_anywhere_counts(rig: Rig) -> Non
     assert rig.routes.asked == [()]
 
 
+def test_where_only_a_proxy_command_knows_the_address_nobody_is_called_offline(rig: Rig) -> None:
+    """It may go to this machine itself, or to a neighbour: no default route says nothing about it."""
+    rig.routes.path = None
+    assert not rig.reach.look()
+    rig.reach.found(())
+    assert rig.reach.look()
+    assert rig.move(None) is False
+    rig.connection.peer_address = rig.connection.local_address = None
+    rig.reach.connected(rig.connection)
+    assert rig.move(WIFI) is True, "then it is asked whether it works still"
+    assert rig.move(WIFI) is False
+    assert rig.cut_off is None
+
+
+def test_a_host_that_is_dialled_directly_again_needs_a_route_again(rig: Rig) -> None:
+    rig.reach.found(())
+    rig.routes.path = None
+    rig.reach.found(HOSTS)
+    assert not rig.reach.look()
+
+
 def test_then_every_address_of_the_host_counts(rig: Rig) -> None:
     rig.reach.found(HOSTS)
     assert rig.routes.asked == [HOSTS]

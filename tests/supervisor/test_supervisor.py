@@ -672,6 +672,42 @@ async def test_an_answer_settles_what_others_ask_about_the_same_and_nothing_else
         assert it.states() == {"home": dials, "work-db": dials, "work-web": waits}
 
 
+async def test_one_answer_is_enough_for_all_who_share_the_attempt_that_asks() -> None:
+    code = Question("c0de", "challenge", "the bastion asks", "Code:")
+    async with bench(FakeConnector()) as it, asyncio.TaskGroup() as asking:
+        asked = []
+        for profile in (HOME, DB):
+            await it.supervisor.up(profile)
+            attempt = await it.connector.next_attempt()
+            asked.append(asking.create_task(attempt.dialogue.ask(code)))
+        await it.until(home=TunnelState.NEEDS_INPUT, work_db=TunnelState.NEEDS_INPUT)
+
+        it.supervisor.answer(HOME.name, "c0de", Answer("123456"))
+
+        assert it.states() == {"home": TunnelState.CONNECTING, "work-db": TunnelState.CONNECTING}
+        assert [await task for task in asked] == [Answer("123456")] * 2
+
+
+async def test_when_a_question_has_become_stale_all_who_shared_it_ask_again_together() -> None:
+    code = Question("c0de", "challenge", "the bastion asks", "Code:")
+    async with bench(FakeConnector()) as it:
+        for profile in (HOME, DB):
+            await it.supervisor.up(profile)
+            attempt = await it.connector.next_attempt()
+            asking = asyncio.get_running_loop().create_task(attempt.dialogue.ask(code))
+            await turns()
+            asking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asking
+            attempt.fail(HostUnreachable("the server has hung up"))
+            await turns()
+        assert it.states() == {"home": TunnelState.NEEDS_INPUT, "work-db": TunnelState.NEEDS_INPUT}
+
+        await it.supervisor.up(HOME)
+
+        assert it.states() == {"home": TunnelState.CONNECTING, "work-db": TunnelState.CONNECTING}
+
+
 async def test_an_answer_for_a_tunnel_that_does_not_run_names_the_command_to_start_it() -> None:
     async with bench() as it:
         with pytest.raises(DaemonNotRunning, match="home is not running") as caught:

@@ -60,8 +60,6 @@ def check(
         output.note(f"note: {line}")
     many = "1 profile" if len(file.profiles) == 1 else f"{len(file.profiles)} profiles"
     verdict = "see the errors above" if failed else f"{many}, no problem"
-    if not failed and any(unsupported(profile) for profile in wanted):
-        verdict = f"{many}; what is not supported yet keeps those that ask for it from coming up"
     output.note(f"{file.path}: {verdict}")
     return 2 if failed else 0
 
@@ -148,8 +146,6 @@ def _show(profile: Profile, resolved: Resolved) -> None:
             out.print(Text.assemble("    ", (key.ljust(16), "dim"), value))
     for event, words in _hooks(profile).items():
         out.print(Text.assemble("    ", (event.ljust(16), "dim"), shlex.join(words)))
-    for missing in unsupported(profile):
-        out.print(Text.assemble("    ", ("not supported yet: ", "yellow"), missing))
 
 
 def _as_json(profile: Profile, resolved: Resolved) -> Json:
@@ -160,7 +156,6 @@ def _as_json(profile: Profile, resolved: Resolved) -> Json:
         "resolved": None if isinstance(resolved, TunnelsError) else [list(item) for item in resolved.rows],
         "notes": [] if isinstance(resolved, TunnelsError) else [note._asdict() for note in resolved.notes],
         "hooks": {event: list(words) for event, words in _hooks(profile).items()},
-        "unsupported": unsupported(profile),
         "error": None if error is None else error_to_json(error.info),
     }
 
@@ -169,14 +164,6 @@ def _hooks(profile: Profile) -> dict[str, tuple[str, ...]]:
     """The commands that the profile wants run, as they are run."""
     hooks = {"on_up": profile.on_up, "on_down": profile.on_down, "on_failed": profile.on_failed}
     return {event: words for event, words in hooks.items() if words}
-
-
-def unsupported(profile: Profile) -> list[str]:
-    """What the file may say and this version does not do; never silently ignored."""
-    missing = []
-    if profile.proxy_command not in {None, "none"}:
-        missing.append("proxy_command: use jump")
-    return missing
 
 
 def ssh_command(profile: Profile) -> str:

@@ -50,6 +50,7 @@ class Profile:
     certificate_file: tuple[str, ...] = ()
     jump: tuple[str, ...] | None = None  #: in the order they are passed; ``()``: none, despite ssh_config
     proxy_command: str | None = None  #: ``none``: none, despite ssh_config
+    share_jump: bool = True  #: use a connection to a jump host together with other tunnels
     known_hosts: tuple[str, ...] = ()
     host_key_policy: HostKeyPolicy | None = None
     password_command: str | None = None

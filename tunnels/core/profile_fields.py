@@ -129,6 +129,7 @@ PROFILE_FIELDS: dict[str, Reader] = {
     "certificate_file": file_paths('certificate_file = "~/.ssh/id_ed25519-cert.pub"'),
     "jump": _read_jump,
     "proxy_command": command('proxy_command = "nc -X connect -x proxy:3128 %h %p"'),
+    "share_jump": flag("share_jump = false"),
     "known_hosts": file_paths('known_hosts = "~/.ssh/known_hosts"', none=True),
     "host_key_policy": one(_policy),
     "password_command": command('password_command = "pass show work/ssh"'),

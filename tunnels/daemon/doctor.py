@@ -8,6 +8,7 @@ same, and so is what a yes means.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import warnings
 from collections.abc import Awaitable, Callable, Sequence
@@ -27,7 +28,7 @@ from tunnels.ssh.connect import connect
 from tunnels.ssh.connection import SshConnection
 from tunnels.ssh.watch import Watch
 
-Ask = Callable[[Question], Awaitable[str | None]]
+Ask = Callable[[str, Question], Awaitable[str | None]]  # the name of the tunnel comes first
 
 
 class Reader(Protocol):
@@ -59,14 +60,16 @@ def run_doctor(
     may_ask: bool,
 ) -> list[Checkup]:
     """Examine these profiles, one after the other. ``running`` is what the daemon says, if there is one."""
-    ask = asking.ask if may_ask and asking.interactive() else None
+    person = asking.Person() if may_ask and asking.interactive() else None
 
     async def examine() -> list[Checkup]:
         asyncio.get_running_loop().set_default_executor(ImpatientExecutor())
+        ask = None if person is None else person.ask
         doctor = Doctor(file, reader, running=running, cautions=cautions, ask=ask)
         return [await doctor.examine(profile) for profile in profiles]
 
-    with warnings.catch_warnings():  # of libraries, about weak algorithms: a step says that better
+    quiet = contextlib.nullcontext() if person is None else person.quiet()
+    with quiet, warnings.catch_warnings():  # of libraries, about weak algorithms: a step says that better
         warnings.simplefilter("ignore")
         return asyncio.run(examine())
 
@@ -88,12 +91,14 @@ class Doctor:
         self._running = running
         self._cautions = cautions
         self._ask = ask
+        self._name = ""  # of the profile that is looked at
         self._secrets: dict[str, str] = {}
         self._unreadable: Exception | None = None  #: why the reader cannot be told any more
 
     async def examine(self, profile: Profile) -> Checkup:
         """Go through one profile."""
         checkup = Checkup(profile.name)
+        self._name = profile.name
 
         def tell(step: Step) -> None:
             checkup.steps.append(step)
@@ -183,13 +188,13 @@ class Doctor:
         if self._ask is None:
             return None
         with self._reader.asking():
-            return await self._ask(question)
+            return await self._ask(self._name, question)
 
 
 class _Dialogue:
     """How an attempt speaks with the person at this terminal. Secrets are remembered for this run."""
 
-    def __init__(self, secrets: dict[str, str], put: Ask) -> None:
+    def __init__(self, secrets: dict[str, str], put: Callable[[Question], Awaitable[str | None]]) -> None:
         self._secrets = secrets
         self._put = put
 

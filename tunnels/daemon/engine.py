@@ -7,10 +7,12 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 
 from tunnels.core.path import NetworkChange
 from tunnels.daemon.observers import Observers
 from tunnels.ssh.connect import connect
+from tunnels.ssh.hops import Hops
 from tunnels.supervisor.network import NetworkMonitor, system_events, system_routes
 from tunnels.supervisor.supervisor import Supervisor
 
@@ -26,8 +28,9 @@ class Engine:
     def __init__(self, *, on_desired: Callable[[tuple[str, ...]], None], history: bool) -> None:
         self._observers = Observers(history=history)
         routes = system_routes()
+        self._hops = Hops()
         self.supervisor = Supervisor(
-            connect,
+            partial(connect, hops=self._hops),
             random=random.random,
             wall_clock=time.time,
             on_desired=on_desired,
@@ -56,4 +59,5 @@ class Engine:
                 await self.supervisor.aclose()
         except TimeoutError:
             _log.error("some tunnels did not stop in time")
+        await self._hops.aclose()
         await self._observers.aclose()

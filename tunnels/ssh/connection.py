@@ -19,7 +19,9 @@ from tunnels.ssh.client import Client
 from tunnels.ssh.dial import address_of, heard, let_say_goodbye, limit_retransmission_timeout
 from tunnels.ssh.doubt import Doubt
 from tunnels.ssh.faults import channel_error, lost_error
+from tunnels.ssh.hops import Lease
 from tunnels.ssh.late_packets import tolerate_late_packets
+from tunnels.ssh.proxy_command import ProxyCommand
 from tunnels.ssh.remote_socket import Inspector
 from tunnels.ssh.round_trip import RoundTrip
 from tunnels.tasks import TaskScope
@@ -42,14 +44,17 @@ class SshConnection:
     def __init__(
         self,
         conn: asyncssh.SSHClientConnection,
-        hops: list[asyncssh.SSHClientConnection],
         client: Client,
         on_lost: OnLost,
         *,
+        through: Lease | None = None,
+        command: ProxyCommand | None = None,
         remote_unlink: bool = False,
     ) -> None:
+        """``through`` is its hold on the last jump host, ``command`` what carries it; both end with it."""
         self._conn = conn
-        self._hops = hops
+        self._through = through
+        self._command = command
         self._on_lost: OnLost | None = on_lost
         self._ends: set[ChannelEnd] = set()
         self._scope = TaskScope("connection")
@@ -57,8 +62,7 @@ class SshConnection:
         self._paused = False
         self._doubt = Doubt(self.expect_outage)
         self._guard_link()
-        for each in (conn, *hops):
-            tolerate_late_packets(each)
+        tolerate_late_packets(conn)
         self._round_trip = RoundTrip(conn)
         client.on_lost = self._lost
         if client.lost:  # between the login and now
@@ -91,8 +95,7 @@ class SshConnection:
         return self._address("peername")
 
     def _address(self, which: str) -> str | None:
-        first = self._hops[0] if self._hops else self._conn
-        found = first.get_extra_info(which)
+        found = self._first.get_extra_info(which)
         return address_of(found) if isinstance(found, tuple) else None
 
     async def probe(self, limit: float) -> bool:
@@ -105,14 +108,20 @@ class SshConnection:
         return getattr(self._conn, "_recv_seq", 0), None if sock is None else heard(sock)
 
     @property
+    def _first(self) -> asyncssh.SSHClientConnection:
+        """The connection that begins on this machine."""
+        return self._conn if self._through is None else self._through.kept.first
+
+    @property
     def _socket(self) -> socket.socket | None:
-        first = self._hops[0] if self._hops else self._conn
-        found: socket.socket | None = first.get_extra_info("socket")
+        found: socket.socket | None = self._first.get_extra_info("socket")
         return found
 
     def expect_outage(self, expected: bool, /) -> None:
         """While an outage is expected, TCP repeats what got no answer every second, where the system can."""
-        if (sock := self._socket) is not None:
+        if self._through is not None:
+            self._through.expect_outage(expected)
+        elif (sock := self._socket) is not None:
             limit_retransmission_timeout(sock, expected)
 
     async def open_channel(self, end: ChannelEnd, connect: Address, origin: Origin) -> None:
@@ -192,25 +201,35 @@ class SshConnection:
         self._on_lost = None
         self._say_goodbye()
         await self._scope.aclose()
-        for conn in (self._conn, *reversed(self._hops)):
-            conn.close()
+        try:
+            self._conn.close()
             with contextlib.suppress(TimeoutError, OSError, asyncssh.Error):
                 async with asyncio.timeout(CLOSE_TIMEOUT):
-                    await conn.wait_closed()
-                continue
-            conn.abort()
+                    await self._conn.wait_closed()
+        finally:
+            self._conn.abort()
+            self._let_go()
+        if self._through is not None:
+            await self._through.aclose()
+
+    def _let_go(self) -> None:
+        """Need what carries it no longer."""
+        if self._command is not None:
+            self._command.close()
+        if self._through is not None:
+            self._through.release()
 
     def _say_goodbye(self) -> None:
-        if (sock := self._socket) is not None:
+        if self._through is None and (sock := self._socket) is not None:
             let_say_goodbye(sock)
 
     def _lost(self, exc: Exception | None) -> None:
         self._scope.cancel()
-        for conn in reversed(self._hops):
-            conn.abort()
+        cause = None if self._through is None else self._through.cause
+        self._let_go()
         on_lost, self._on_lost = self._on_lost, None
         if on_lost is not None:
-            on_lost(lost_error(exc))
+            on_lost(cause or lost_error(exc))
 
     # --- what concerns every channel at once ------------------------------------------------------
 

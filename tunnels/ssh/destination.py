@@ -61,6 +61,7 @@ class Destination:
     update_host_keys: UpdateHostKeys = "no"  #: ``ask`` is ``no`` with a line in the log
     proxy_jump: tuple[str, ...] = ()  #: as configured; what is dialled is `Route.hops`
     proxy_command: str | None = None  #: expanded, for the user's shell
+    proxy_use_fdpass: bool = False  #: that command hands over a socket; we do not take one
     server_alive_interval: float | None = None  #: ``None``: nobody has said; 0: off
     server_alive_count_max: int = DEFAULT_KEEPALIVE_COUNT
     connect_timeout: float | None = None
@@ -90,6 +91,11 @@ class Destination:
 
     def __str__(self) -> str:
         return str(HostSpec(self.hostname, self.user, None if self.port == DEFAULT_PORT else self.port))
+
+    @property
+    def jump_name(self) -> str:
+        """What messages call it where others are reached through it."""
+        return f"jump host {self if self.alias == self.hostname else self.alias}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,6 +163,19 @@ def let_say_goodbye(sock: socket.socket) -> None:
         limit_retransmission_timeout(sock, outage=False)  # or its few repetitions would soon be used up
 
 
+def has_lost_its_address(sock: socket.socket) -> bool:
+    """Whether the address that a connection uses has certainly left this machine."""
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return False
+    try:
+        name = sock.getsockname()
+        with socket.socket(sock.family, socket.SOCK_DGRAM) as other:
+            other.bind((name[0], 0, *name[2:]))
+    except OSError as exc:  # any other error says nothing about the address
+        return exc.errno in (errno.EADDRNOTAVAIL, errno.ENODEV, errno.ENXIO)
+    return False
+
+
 def heard(sock: socket.socket) -> int:
     """Count the packets that have come from the other side; 0 where the system does not say."""
     if sys.platform == "linux":

@@ -19,6 +19,7 @@ from tunnels.errors import (
     DialReason,
     HandshakeFailed,
     HostUnreachable,
+    JumpRefused,
     LoginRefused,
     NameNotResolved,
     TunnelsError,
@@ -75,16 +76,6 @@ def connect_error(exc: Exception, where: str) -> TunnelsError:
             return HostUnreachable(f"the connection to {where} was damaged on its way: {exc.reason}")
         case asyncssh.HostKeyNotVerifiable():  # the verdict of our own check comes before this one
             return HandshakeFailed(f"the host key of {where} could not be verified: {exc.reason}")
-        case asyncssh.ChannelOpenError() if exc.code == asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED:
-            return HostUnreachable(
-                f"the jump host does not allow connections to {where}",
-                hint="look at AllowTcpForwarding and PermitOpen in its sshd_config, and at the key in authorized_keys",
-            )
-        case asyncssh.ChannelOpenError():  # the last hop could not connect us onwards
-            return HostUnreachable(
-                f"{where} could not be reached from the jump host: {exc.reason}",
-                hint=_HINTS.get(_dial_reason(exc)),
-            )
         case asyncssh.ConnectionLost() | asyncssh.DisconnectError():
             return HostUnreachable(
                 f"{where} hung up before the login: {exc.reason}",
@@ -113,24 +104,46 @@ def connect_error(exc: Exception, where: str) -> TunnelsError:
     raise exc
 
 
-def lost_error(exc: Exception | None) -> ConnectionLost:
+def onward_error(exc: asyncssh.ChannelOpenError, where: str, jump: str) -> TunnelsError:
+    """Why a jump host did not connect us to the next server."""
+    if exc.code == asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED:
+        return JumpRefused(
+            f"{jump} does not allow connections to {where}: administratively prohibited",
+            hint="look at AllowTcpForwarding, DisableForwarding and PermitOpen in its sshd_config, and at the key "
+            "in its authorized_keys",
+        )
+    match _reason(exc.reason):
+        case DialReason.NAME_NOT_RESOLVED:
+            return NameNotResolved(
+                f"{jump} does not know the name of {where}: {exc.reason}",
+                hint="the name is looked up there, not here",
+            )
+        case DialReason.REFUSED:
+            return HostUnreachable(
+                f"{where} refused the connection from {jump}", hint="is sshd running there, and on this port?"
+            )
+    return HostUnreachable(f"{jump} could not reach {where}: {exc.reason or 'no reason given'}")
+
+
+def lost_error(exc: Exception | None, who: str = "the server") -> ConnectionLost:
     """Why a connection ended. ``None`` is also what asyncssh gives for a server that said goodbye."""
+    to = "" if who == "the server" else f" to {who}"
     match exc:
         case None:
-            return ConnectionLost("the server closed the connection")
+            return ConnectionLost(f"{who} closed the connection")
         case asyncssh.ConnectionLost() if "keepalive" in exc.reason:
-            return ConnectionLost("the server did not answer the keepalives")
+            return ConnectionLost(f"{who} did not answer the keepalives")
         case asyncssh.ConnectionLost():  # asyncssh's word for an end of file without a goodbye
-            return ConnectionLost("the server closed the connection without a goodbye")
+            return ConnectionLost(f"{who} closed the connection without a goodbye")
         case asyncssh.HostKeyNotVerifiable():  # at a rekeying; whether it is still the server is looked at again
             return ConnectionLost(exc.reason)
         case asyncssh.DisconnectError():
-            return ConnectionLost(f"the server ended the connection: {exc.reason}")
+            return ConnectionLost(f"{who} ended the connection: {exc.reason}")
         case TimeoutError():  # ETIMEDOUT: TCP_USER_TIMEOUT, or the kernel's own patience (tcp(7))
-            return ConnectionLost("what was sent to the server did not arrive any more")
+            return ConnectionLost(f"what was sent to {who} did not arrive any more")
         case OSError():
-            return ConnectionLost(f"the network ended the connection: {exc.strerror or exc}")
-    return ConnectionLost(f"the connection ended: {exc}")
+            return ConnectionLost(f"the network ended the connection{to}: {exc.strerror or exc}")
+    return ConnectionLost(f"the connection{to} ended: {exc}")
 
 
 #: What OpenSSH, dropbear and the C library put into the reason of a refused channel, in lower case.
@@ -162,9 +175,8 @@ _HINTS = {
 }
 
 
-def _dial_reason(exc: asyncssh.ChannelOpenError) -> DialReason:
-    text = exc.reason.lower()
-    return next((reason for words, reason in _REASONS if words in text), DialReason.OTHER)
+def _reason(text: str) -> DialReason:
+    return next((reason for words, reason in _REASONS if words in text.lower()), DialReason.OTHER)
 
 
 def channel_error(exc: asyncssh.ChannelOpenError, connect: Address) -> DialError:
@@ -181,6 +193,6 @@ def channel_error(exc: asyncssh.ChannelOpenError, connect: Address) -> DialError
             f"{connect}: the server could not connect; nobody listens there, this account may not connect to it, "
             "or AllowStreamLocalForwarding in its sshd_config does not allow it"
         )
-    reason = _dial_reason(exc)
+    reason = _reason(exc.reason)
     message = f"{connect}: {exc.reason or 'the server could not connect'}"
     return DialError(message, reason=reason, hint=_HINTS.get(reason))

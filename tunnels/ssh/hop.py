@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -17,12 +18,15 @@ from tunnels.ssh.client import Client
 from tunnels.ssh.cpu import has_aes
 from tunnels.ssh.destination import Destination
 from tunnels.ssh.dial import dial
-from tunnels.ssh.faults import connect_error
+from tunnels.ssh.faults import connect_error, onward_error
 from tunnels.ssh.host_key_guard import TRUST_NOTHING
 from tunnels.ssh.host_keys import HostKeyChecker
 from tunnels.ssh.login import Login
+from tunnels.ssh.onward import Onward
 from tunnels.ssh.options import LOGIN_TIMEOUT, connect_options, connect_timeout
+from tunnels.ssh.proxy_command import ProxyCommand
 from tunnels.ssh.steps import QUIET, Steps
+from tunnels.tasks import TaskScope
 
 #: Seconds that a person may take for an answer where the server waits longer than that: sshd hangs up after
 #: LoginGraceTime, 120 s by default, and may be told never to.
@@ -37,15 +41,22 @@ class Hop:
         profile: Profile,
         destination: Destination,
         dialogue: Dialogue,
-        through: asyncssh.SSHClientConnection | None,
+        through: Onward | None,
         steps: Steps = QUIET,
         *,
+        scope: TaskScope | None = None,
+        is_jump: bool = False,
         before: Sequence[Destination] = (),
         password_command: str | None = None,
     ) -> None:
+        """``scope`` has the task of a proxy command; ``is_jump``: others are reached through this server."""
+        self._tunnel = profile.name
         self._destination = destination
+        self._where = destination.jump_name if is_jump else str(destination)
         self._through = through
         self._dialogue = dialogue
+        self._scope = scope or TaskScope("proxy command")
+        self.command: ProxyCommand | None = None  #: what carries the connection; to be closed after it
         self._checker = HostKeyChecker(destination, profile.host_key_policy)
         self._login = Login(
             destination,
@@ -68,9 +79,14 @@ class Hop:
             self._steps.offers(offered)
             conn = await self._connect(on_found)
         except asyncio.CancelledError:
+            await self._end_command()
             raise
         except Exception as exc:
-            raise self._error(exc, offered) from exc
+            error = self._error(exc, offered)
+            if self.command is not None:
+                error = await self.command.explain(error)
+                await self._end_command()
+            raise error from exc
         finally:
             offered.close()
         offered.succeeded()
@@ -78,6 +94,7 @@ class Hop:
             await self._login.succeeded()  # which may have to wait for the keyring
         except BaseException:
             conn.abort()
+            await self._end_command()
             raise
         self._steps.entered()
         return conn
@@ -87,13 +104,18 @@ class Hop:
             self._destination, host_key_algorithms=self._checker.algorithms(), aes=has_aes()
         )
         sock = None
-        if self._through is None:
-            options["sock"] = sock = await dial(self._destination, on_found)
-        else:
+        # Behind another hop it is that one which makes the TCP connection, and that takes its time too.
+        dialling = connect_timeout(self._destination)
+        if self._through is not None:
             options["tunnel"] = self._through
+        elif self._destination.proxy_command is not None:
+            on_found(())  # only the command knows
+            self.command = ProxyCommand(self._destination.proxy_command, self._scope, self._said)
+            options["sock"] = sock = self.command.sock
+        else:
+            options["sock"] = sock = await dial(self._destination, on_found)
+            dialling = 0.0
         try:
-            # Behind another hop it is that one which makes the TCP connection, and that takes its time too.
-            dialling = connect_timeout(self._destination) if self._through is not None else 0.0
             async with asyncio.timeout(dialling + LOGIN_TIMEOUT) as self._limit:
                 return await asyncssh.connect(
                     known_hosts=TRUST_NOTHING,
@@ -106,7 +128,7 @@ class Hop:
                 sock.close()
             if isinstance(exc, TimeoutError) and self._limit is not None and self._limit.expired():
                 raise HostUnreachable(
-                    f"{self._destination} did not finish the login within {LOGIN_TIMEOUT:g} s",
+                    f"{self._where} did not finish the login within {dialling + LOGIN_TIMEOUT:g} s",
                     hint="the server may be overloaded; it is tried again",
                 ) from exc
             raise
@@ -115,15 +137,17 @@ class Hop:
         """Say why nothing came of it."""
         if self.client.guard.verdict is not None:  # what asyncssh says then is only a consequence
             return prompts.question_for(self.client.guard.verdict, self._checker)
-        error = connect_error(exc, str(self._destination))
+        if isinstance(exc, asyncssh.ChannelOpenError) and self._through is not None:
+            return onward_error(exc, self._where, self._through.name)
+        error = connect_error(exc, self._where)
         if (
             self._login.refused
             and isinstance(exc, asyncssh.ProtocolError)
             and isinstance(error, LoginRefused)
         ):
-            error = LoginRefused(f"{self._destination} ended the login after too many tries")
+            error = LoginRefused(f"{self._where} ended the login after too many tries")
         elif self._login.refused and isinstance(error, HostUnreachable):  # as some do after a wrong password
-            error = LoginRefused(f"{self._destination} ended the login")
+            error = LoginRefused(f"{self._where} ended the login")
         return self._refused(error, offered) if isinstance(error, LoginRefused) else error
 
     def _refused(self, error: LoginRefused, offered: keys.Keys) -> LoginRefused:
@@ -134,6 +158,16 @@ class Hop:
             hint=error.hint
             or f"`{_by_hand(self._destination)}` shows what works; `ssh-copy-id` puts a key on the server",
         )
+
+    # --- a proxy command --------------------------------------------------------------------------
+
+    def _said(self, line: str) -> None:
+        log = logging.getLogger("tunnels.tunnel")
+        log.warning("proxy command of %s: %s", self._where, line, extra={"tunnel": self._tunnel})
+
+    async def _end_command(self) -> None:
+        if self.command is not None:
+            await self.command.aclose()
 
     # --- a Dialogue, in which the time that a person takes does not count ---------------------------
 

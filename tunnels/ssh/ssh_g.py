@@ -116,6 +116,7 @@ def destination_from(
         ),
         proxy_jump=tuple(hop for hop in expand.hop(jump).split(",") if hop),
         proxy_command=expand.command(read.text("proxycommand")),
+        proxy_use_fdpass=read.flag("proxyusefdpass"),
         # ssh prints 0 both for "off" and for "not said"; off is ssh's default, and not ours.
         server_alive_interval=read.number("serveraliveinterval") or None,
         server_alive_count_max=read.number("serveralivecountmax", DEFAULT_KEEPALIVE_COUNT),

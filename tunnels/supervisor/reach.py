@@ -13,6 +13,7 @@ class Reach:
     def __init__(self, routes: Routes) -> None:
         self._routes = routes
         self._addresses: tuple[str, ...] = ()  # as the last attempt found them
+        self._elsewhere = False  # another program makes the connection, and nobody knows to which address
         self._peer: str | None = None  # the one of them that answered
         self._paths: tuple[Path, ...] = ()
         self._used: Path | None = None  # by the connection
@@ -21,23 +22,24 @@ class Reach:
         return f"<Reach {self._addresses}: {self._paths}>"
 
     def found(self, addresses: tuple[str, ...]) -> None:
-        """An attempt knows the addresses, and is about to dial them."""
+        """An attempt knows the addresses, and is about to dial them. None: only a proxy command knows them."""
         self._addresses = addresses
+        self._elsewhere = not addresses
         self.look()
 
     def connected(self, connection: Connection) -> None:
         """From now on only the address that answered counts."""
         self._peer = connection.peer_address
-        self._used = self._paths[0] if self.look() else None
+        self._used = self._paths[0] if self.look() and not self._elsewhere else None
 
     def disconnected(self) -> None:
         """The next attempt may go to any of them."""
         self._peer = self._used = None
 
     def look(self) -> bool:
-        """Look at the routes now. Whether there is one."""
+        """Look at the routes now. Whether there is one; a program that makes its own connection may have any."""
         self._paths = self._routes.paths(self._addresses if self._peer is None else (self._peer,))
-        return bool(self._paths)
+        return bool(self._paths) or self._elsewhere
 
     def changed(self, change: NetworkChange) -> bool | None:
         """Look at the routes after a change: whether packets go another way now, or might. None: no way."""

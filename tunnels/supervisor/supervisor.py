@@ -107,7 +107,10 @@ class Supervisor:
             if tunnel is not None:
                 tunnel.profile = profile  # its hooks, and what else makes no difference to what runs
                 already = tunnel.state in WORKING
+                question = tunnel.question
                 tunnel.start()
+                if question is not None and question.stale:
+                    self._ask_again(question.id)
                 return Upped.ALREADY if already else Upped.STARTED
             self._add(profile)
         self._desired_changed()
@@ -197,8 +200,26 @@ class Supervisor:
             raise DaemonNotRunning(f"{name} is not running", hint=f"tunnels up {name}")
         question = tunnel.question
         tunnel.answer(question_id, answer)
-        if question is not None and question.subject and question.kind == "host-key":
-            self._look_again(question.subject)
+        if question is not None and question.kind == "host-key":
+            if question.subject:
+                self._look_again(question.subject)
+        else:
+            for other in self._asked(question_id):
+                if other.question is not None and not other.question.stale:
+                    other.answer(question_id, answer)
+
+    def _asked(self, question_id: str) -> list[Tunnel]:
+        """Who waits with this very question: those who share the attempt to reach a jump host."""
+        return [
+            tunnel
+            for tunnel in self._tunnels.values()
+            if tunnel.question is not None and tunnel.question.id == question_id
+        ]
+
+    def _ask_again(self, question_id: str) -> None:
+        """Have all of them wait for the new question, as they did for the old one."""
+        for tunnel in self._asked(question_id):
+            tunnel.start()
 
     def _look_again(self, subject: str) -> None:
         """Whoever else waits because of the same host key need not be asked."""

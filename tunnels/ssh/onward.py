@@ -1,0 +1,47 @@
+"""Through one server to the next: what asyncssh takes for the "tunnel" of a connection."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+import asyncssh
+
+from tunnels.tasks import TaskScope
+
+
+class Onward:
+    """Opens channels for connections that go on from a jump host, which others may be using too."""
+
+    def __init__(self, conn: asyncssh.SSHClientConnection, name: str, scope: TaskScope) -> None:
+        self.name = name  #: what messages call the jump host
+        self._conn = conn
+        self._scope = scope
+
+    async def create_connection(self, factory: Any, host: str, port: int) -> tuple[Any, Any]:
+        """Connect to the next server. Raises asyncssh.ChannelOpenError.
+
+        A channel whose opening is cancelled would stay open for as long as the jump host's connection does. So
+        the opening goes on, and what comes of it is closed.
+        """
+        done: asyncio.Future[tuple[Any, Any]] = asyncio.get_running_loop().create_future()
+        self._scope.spawn(self._open(factory, host, port, done), name=f"connection from {self.name}")
+        return await done
+
+    async def _open(self, factory: Any, host: str, port: int, done: asyncio.Future[tuple[Any, Any]]) -> None:
+        chan = None
+        try:
+            chan, session = await self._conn.create_connection(factory, host, port)
+            if not done.done():
+                done.set_result((chan, session))
+                return
+        except Exception as exc:  # noqa: BLE001 - whoever asked gets it
+            if not done.done():
+                done.set_exception(exc)
+        except BaseException:
+            done.cancel()
+            raise
+        if chan is not None:
+            with contextlib.suppress(OSError, asyncssh.Error):
+                chan.abort()
