@@ -311,12 +311,6 @@ def test_the_commands_of_a_profile_are_shown_as_they_are_run() -> None:
 
 
 @pytest.mark.usefixtures("resolved")
-def test_what_is_not_supported_yet_is_said() -> None:
-    profile_file('[profiles.it]\nhost = "h"\nproxy_command = "nc %h %p"\nremote = ["1080"]\n')
-    assert "not supported yet: proxy_command" in check().out
-
-
-@pytest.mark.usefixtures("resolved")
 def test_a_profile_that_does_not_resolve_is_2_and_the_others_are_shown() -> None:
     profile_file(FILE + '[profiles.bad]\nhost = "broken"\ndynamic = ["1080"]\n')
     result = check()

@@ -96,7 +96,7 @@ async def examine(
     """Examine a profile, with a person who answers this; without answers there is nobody."""
     given = list(answers)
 
-    async def ask(_question: Question) -> str | None:
+    async def ask(_name: str, _question: Question) -> str | None:
         return given.pop(0)
 
     monkeypatch.setattr(doctor, "connect", attempts)
@@ -194,7 +194,8 @@ async def test_a_secret_is_asked_for_once_a_run(monkeypatch: pytest.MonkeyPatch)
 
     asked: list[Question] = []
 
-    async def ask(question: Question) -> str:
+    async def ask(name: str, question: Question) -> str:
+        assert name == PROFILE.name
         asked.append(question)
         return "s3cret"
 

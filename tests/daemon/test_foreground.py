@@ -285,7 +285,7 @@ class Server:
         monkeypatch.setattr(engine, "connect", self.connect)
 
     async def connect(
-        self, profile: Profile, on_lost: OnLost, on_found: OnFound, dialogue: Dialogue
+        self, profile: Profile, on_lost: OnLost, on_found: OnFound, dialogue: Dialogue, **_: object
     ) -> Connection:
         self.asked.append(question_id := f"p{len(self.asked)}")
         asking = asyncio.ensure_future(dialogue.ask(PASSWORD._replace(id=question_id)))  # noqa: TID251 - a test

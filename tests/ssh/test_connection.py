@@ -369,13 +369,6 @@ async def test_a_server_that_is_none_says_what_else_it_may_be() -> None:
     assert "no SSH server at all" in (error.hint or "")
 
 
-async def test_what_is_not_supported_yet_is_said_and_not_ignored(sshd: Sshd) -> None:
-    error = await refuse_to_connect(profile(sshd, proxy_command="nc %h %p"))
-    assert isinstance(error, BadSetting)
-    assert "ProxyCommand" in error.message
-    assert "not supported yet" in error.message
-
-
 # --- jump hosts -----------------------------------------------------------------------------------
 
 

@@ -73,7 +73,13 @@ class FakeHop:
     asks = False
 
     def __init__(
-        self, profile: Profile, destination: Destination, dialogue: Any, through: object, **_: object
+        self,
+        profile: Profile,
+        destination: Destination,
+        dialogue: Any,
+        through: object,
+        *_: object,
+        **__: object,
     ) -> None:
         self.destination = destination
         self.dialogue = dialogue
