@@ -11,6 +11,8 @@ The map of the house; arrows point one way (``tests/test_architecture.py`` holds
     The profile file becomes frozen profiles; where files live.
 ``process``, ``password_command``, ``system_keyring``
     Run a command that a profile names; ask the keyring; both bounded.
+``terminal``
+    The care of a terminal: hidden answers, Ctrl-C and Ctrl-Z, for the command line and for ``up -f``.
 ``history_file``
     What happened to the tunnels, as the daemon writes it and ``why`` reads it.
 ``ssh``
