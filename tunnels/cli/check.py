@@ -89,7 +89,6 @@ def _resolve(wanted: Sequence[Profile]) -> list[Resolved]:
     import asyncio  # noqa: PLC0415
 
     from tunnels.ssh.describe import describe, remarks  # noqa: PLC0415
-    from tunnels.ssh.key_check import check_explicit  # noqa: PLC0415
     from tunnels.ssh.resolve import resolve_all  # noqa: PLC0415 - asks `ssh -G`; only this needs it
 
     found: list[Resolved] = []
@@ -98,12 +97,23 @@ def _resolve(wanted: Sequence[Profile]) -> list[Resolved]:
             found.append(route)
             continue
         try:
-            check_explicit(profile.identity_file)
             said = [Note(remark.host, remark.is_hop, *remark.note) for remark in remarks(route)]
+            said += _missing_keys(profile)
             found.append(Described(describe(route), said))
         except TunnelsError as error:
             found.append(error)
     return found
+
+
+def _missing_keys(profile: Profile) -> list[Note]:
+    """A key that is not here may be where the file is used; `up` would end there."""
+    from tunnels.ssh.key_check import check_explicit  # noqa: PLC0415
+
+    try:
+        check_explicit(profile.identity_file)
+    except TunnelsError as error:
+        return [Note(profile.host, False, "", "", f"{error.message}; `up` will say so and end there")]
+    return []
 
 
 def notes(found: Sequence[tuple[Profile, Resolved]]) -> list[str]:
