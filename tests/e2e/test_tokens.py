@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.bed.agents import SecurityKey, SmartCard, softhsm, ssh_add, ssh_agent, why_no_security_key
-from tests.e2e.bed.product import NEEDS_PERSON
+from tests.e2e.bed.product import NEEDS_PERSON, Tunnels
 from tests.e2e.test_keys import Place, place
 
 __all__ = ["place"]
@@ -22,6 +22,11 @@ with_security_key = pytest.mark.skipif(why_no_security_key() is not None, reason
 with_card = pytest.mark.skipif(softhsm() is None, reason="no smart card of software: softhsm2 and opensc")
 
 ASKED = "\nPIN of badge"
+
+
+@pytest.fixture(autouse=True)
+def _with_extras(tunnels: Tunnels) -> None:
+    tunnels.with_extras()
 
 
 # --- security keys --------------------------------------------------------------------------------

@@ -1,0 +1,3 @@
+"""In the way of the real one: most people do not have the extra, and importing it takes a while."""
+
+raise ImportError("not here")
