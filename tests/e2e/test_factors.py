@@ -140,7 +140,7 @@ def test_a_wrong_code_is_asked_again_and_the_third_one_ends_it(
     with tunnels.terminal("up", "work") as terminal:
         terminal.expect("verification code:")
         terminal.send_hidden(account.wrong_code())
-        terminal.expect("the last one was not accepted")
+        terminal.expect("the last answer was not accepted")
         terminal.expect("verification code:")
         terminal.send_hidden(account.code())
         assert terminal.wait() == OK

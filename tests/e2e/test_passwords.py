@@ -98,7 +98,7 @@ def test_a_wrong_password_is_asked_again_and_the_third_one_ends_it(
     work(sshd)
     wrong = [leaks.secret("a wrong password") for _ in range(3)]
     shown = up_with(tunnels, *wrong, expect=NOT_AS_ASKED)
-    assert "the last one was not accepted" in shown
+    assert "the last answer was not accepted" in shown
     tunnel = tunnels.tunnel("work")
     assert (tunnel["state"], tunnel["error"]["code"]) == ("failed", "login-refused")
     method = "password" if config is PASSWORD_ONLY else "keyboard-interactive"

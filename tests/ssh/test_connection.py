@@ -230,7 +230,7 @@ async def test_a_login_that_is_refused_names_what_was_tried_and_what_was_not(
     assert not error.retryable
     where = f"{sshd.user}@{sshd.host}:{sshd.port}"
     assert error.message.startswith(f"{where} refused the login: tried {files[0]}; skipped {files[1]} (")
-    assert "ssh-copy-id" in (error.hint or "")
+    assert "tunnels check --ssh test" in (error.hint or "")
     await until(lambda: sshd.sessions() == 0)
 
 

@@ -32,7 +32,7 @@ async def test_a_person_is_asked_and_the_passphrase_is_remembered_once_it_has_pr
     assert person.known == {SUBJECT: "secret"}
     first, second = person.asked
     assert (first.kind, first.secret, first.lasting, first.subject) == ("passphrase", True, True, SUBJECT)
-    assert first.headline == f"the passphrase is needed of {PATH}"
+    assert first.headline == f"the passphrase of {PATH} is needed"
     assert second.headline == f"that was not the passphrase of {PATH}"
     assert first.id != second.id, "an answer must not meet the other question"
 

@@ -76,7 +76,7 @@ async def test_a_remembered_password_that_is_refused_is_forgotten_and_asked_anew
     assert person.known == {}
     assert await login.password() == "new"
     assert person.asked[0].headline == (
-        "me@bastion.example.com asks for the password; the last one was not accepted"
+        "me@bastion.example.com asks for the password; the last answer was not accepted"
     )
     await login.succeeded()
     assert person.known == {SUBJECT: "new"}

@@ -112,6 +112,7 @@ class Person:
 
     def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
+        self._invited = False  # to press Return, and has not done so
 
     def quiet(self) -> AbstractContextManager[None]:
         """Nothing that is typed is shown, but answers that are no secrets."""
@@ -121,12 +122,18 @@ class Person:
         """Show the question, and wait for a line."""
         output.note("\n" + screenful(f"{name}: {question.text.strip()}"))
         prompt = shortened(printable(question.prompt), _MAX_PROMPT)
-        return self._terminal.ask(prompt, secret=question.secret, meanwhile=meanwhile)
+        answer = self._terminal.ask(prompt, secret=question.secret, meanwhile=meanwhile)
+        if answer == "" and self._invited:  # the Return was meant for us, and not as an empty password
+            answer = self._terminal.ask(prompt, secret=question.secret, meanwhile=meanwhile)
+        self._invited = False
+        return answer
 
     def again(self, meanwhile: Look) -> str | End:
         """Ask for a sign of life: a login that begins and ends every two minutes makes servers suspicious."""
         prompt = "The server has stopped waiting for the answer. Press Return, and it asks again:"
-        return self._terminal.ask(prompt, secret=True, meanwhile=meanwhile)
+        answer = self._terminal.ask(prompt, secret=True, meanwhile=meanwhile)
+        self._invited = isinstance(answer, End)
+        return answer
 
     def keep(self, answer: str) -> None:
         """A person types it again."""

@@ -45,6 +45,10 @@ class Client(asyncssh.SSHClient):
         """The server takes public keys; asked again after each that it did not take."""
         return await self.keys.next()
 
+    def auth_banner_received(self, msg: str, lang: str) -> None:
+        """The server says something before the login (RFC 4252 section 5.4)."""
+        self.login.banner(msg)
+
     async def password_auth_requested(self) -> Any:
         """The server takes passwords; asked again after one that it did not take."""
         password = await self.login.password()

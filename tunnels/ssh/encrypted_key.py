@@ -63,11 +63,11 @@ class EncryptedKey:
             return None
 
     def _question(self, *, again: bool) -> Question:
-        wrong = "that was not the passphrase of" if again else "the passphrase is needed of"
+        what = "that was not the passphrase of {}" if again else "the passphrase of {} is needed"
         return Question(
             id=secrets.token_hex(8),
             kind="passphrase",
-            text=f"{wrong} {self._path}\nIt is the key to log in with to {self._where}; no answer leaves it out.",
+            text=f"{what.format(self._path)}\nIt is the key to log in with to {self._where}; no answer leaves it out.",
             prompt=f"Passphrase of {self._path}:",
             secret=True,
             subject=self._subject,

@@ -48,12 +48,12 @@ def connect_error(exc: Exception, where: str) -> TunnelsError:
             return exc
         case socket.gaierror() if exc.errno == socket.EAI_AGAIN:
             return NameNotResolved(
-                f"the name {where} could not be looked up: {exc.strerror or exc}",
+                f"the name {_name(where)} could not be looked up: {exc.strerror or exc}",
                 hint="no name server answered: is this machine online, and its VPN up if there is one?",
             )
         case socket.gaierror():
             return NameNotResolved(
-                f"the name {where} was not found: {exc.strerror or exc}",
+                f"the name {_name(where)} was not found: {exc.strerror or exc}",
                 hint="check the name and the network; a VPN may be needed",
             )
         case asyncssh.PermissionDenied():
@@ -123,6 +123,11 @@ def onward_error(exc: asyncssh.ChannelOpenError, where: str, jump: str) -> Tunne
                 f"{where} refused the connection from {jump}", hint="is sshd running there, and on this port?"
             )
     return HostUnreachable(f"{jump} could not reach {where}: {exc.reason or 'no reason given'}")
+
+
+def _name(where: str) -> str:
+    """The host alone: the user before it is nobody's typing mistake."""
+    return where.rpartition("@")[2]
 
 
 def lost_error(exc: Exception | None, who: str = "the server") -> ConnectionLost:

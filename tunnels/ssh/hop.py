@@ -156,7 +156,8 @@ class Hop:
         return LoginRefused(
             f"{error.message}: {'; '.join(filter(None, clauses))}",
             hint=error.hint
-            or f"`{_by_hand(self._destination)}` shows what works; `ssh-copy-id` puts a key on the server",
+            or f"`tunnels doctor {self._tunnel}` goes through it step by step; `tunnels check --ssh {self._tunnel}` "
+            "prints the same as an ssh command",
         )
 
     # --- a proxy command --------------------------------------------------------------------------
@@ -200,9 +201,3 @@ class Hop:
     def forget(self, subject: str) -> None:
         """See `Dialogue.forget`."""
         self._dialogue.forget(subject)
-
-
-def _by_hand(destination: Destination) -> str:
-    """The ssh command that goes to the same place."""
-    port = f"-p {destination.port} " if destination.port != 22 else ""
-    return f"ssh {port}{destination.user}@{destination.alias}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -28,11 +29,22 @@ def remarks(route: Route) -> list[str]:
     return list(dict.fromkeys(each for hop in (*route.hops, route.target) for each in _remarks(hop)))
 
 
+def _others_may_read(file: str) -> bool:
+    """As ssh sees it: only for a key of one's own (sshkey_perm_ok)."""
+    try:
+        found = Path(file).stat()
+    except OSError:
+        return False
+    return bool(found.st_mode & 0o077) and found.st_uid == os.getuid() and not file.endswith(".pub")
+
+
 def _remarks(destination: Destination) -> Iterable[str]:
     if destination.identity_files_configured:
         for file in destination.identity_files:
             if not Path(file).is_file() and not Path(f"{file}.pub").is_file():
                 yield f"the identity file {file} does not exist and is left out"
+            elif _others_may_read(file):
+                yield f"the identity file {file} is left out, because others may read it: chmod 600 {file}"
     for file in destination.certificate_files:
         if not Path(file).is_file():
             yield f"the certificate file {file} does not exist and is left out"

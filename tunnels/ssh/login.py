@@ -79,6 +79,10 @@ class Login:
 
     # --- what the server wants --------------------------------------------------------------------
 
+    def banner(self, text: str) -> None:
+        """The server has said something before the login: it is shown with its next question."""
+        self._said = f"{self._said}\n{few_lines(text)}".strip()[-4096:]
+
     async def password(self) -> str | None:
         """The password, for the method of that name; None: there is none to try."""
         if not self._begin(PASSWORD):
@@ -232,7 +236,7 @@ class Login:
             this.asked = True
             self._asked[this.method] += 1
         wants = " for the password" if lasting else f": {prompt.rstrip(' :') or 'something'}"
-        again = "; the last one was not accepted" if self._rejected else ""
+        again = "; the last answer was not accepted" if self._rejected else ""
         return await self._dialogue.ask(
             Question(
                 id=secrets.token_hex(8),

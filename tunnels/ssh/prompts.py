@@ -21,6 +21,11 @@ def question_for(error: TunnelsError, checker: HostKeyChecker) -> TunnelsError:
             checker.trust(new_key)
         elif given.lower() in {"no", "n", ""}:
             raise HostKeyRejected(f"the host key of {new_key.host} was not trusted")
+        elif given.upper().startswith(("SHA256:", "MD5:")):
+            raise UsageError(
+                "that is not the fingerprint of the key that the server shows",
+                hint="if it is the one that you were given, this is not the server that you mean: answer no",
+            )
         else:
             raise UsageError("please answer yes, no, or the fingerprint")
 

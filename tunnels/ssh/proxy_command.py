@@ -111,7 +111,10 @@ class ProxyCommand:
                 hint="write its whole path: the daemon may have another PATH than your terminal",
             )
         if _REFUSED in said.lower():
-            return LoginRefused(message, hint="run the proxy command by hand to see what works")
+            return LoginRefused(
+                message,
+                hint="it has no terminal to ask on: as a jump host (`jump`) the same server can ask here; or run it by hand",
+            )
         if _UNVERIFIED in said.lower():
             return BadSetting(message, hint="run the proxy command by hand once, to look at the host key")
         return HostUnreachable(message, hint="run the proxy command by hand to see what is wrong")
