@@ -79,9 +79,11 @@ class Hop:
             self._steps.offers(offered)
             conn = await self._connect(on_found)
         except asyncio.CancelledError:
+            self._login.over()
             await self._end_command()
             raise
         except Exception as exc:
+            self._login.over()
             error = self._error(exc, offered)
             if self.command is not None:
                 error = await self.command.explain(error)
