@@ -48,12 +48,17 @@ class Given(NamedTuple):
 def subject_of(kind: str, destination: Destination, before: Sequence[Destination] = ()) -> str:
     """What a secret is about, for whoever remembers it.
 
-    The way belongs to it: the 10.0.0.5 behind one bastion is not the 10.0.0.5 behind another.
+    The way belongs to it: the 10.0.0.5 behind one bastion is not the 10.0.0.5 behind another. So does
+    HostKeyAlias, which is how ssh_config tells two servers apart that are reached by the same address.
     """
-    via = [f"via {hop}" for hop in before]
+
+    def named(server: Destination) -> str:
+        return str(server) if server.host_key_alias is None else f"{server} as {server.host_key_alias}"
+
+    via = [f"via {named(hop)}" for hop in before]
     if destination.proxy_command is not None:
         via.append(f"via {destination.proxy_command}")
-    return " ".join((kind, str(destination), *via))
+    return " ".join((kind, named(destination), *via))
 
 
 class Sources:
