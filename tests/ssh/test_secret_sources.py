@@ -172,6 +172,9 @@ def test_a_secret_belongs_to_the_server_and_the_way_to_it() -> None:
     assert subject_of("password", BASTION) == SUBJECT
     assert subject_of("password", inner, [gate, door]) == "password me@10.0.0.5 via me@gate via me@door:2222"
     assert subject_of("password", inner, [gate]) != subject_of("password", inner, [door])
+    office = replace(inner, host_key_alias="office")  # in another network, where 10.0.0.5 is another machine
+    assert subject_of("password", office) == "password me@10.0.0.5 as office"
+    assert subject_of("password", BASTION, [office]) != subject_of("password", BASTION, [inner])
     assert subject_of("password", replace(inner, proxy_command="nc a b")) == "password me@10.0.0.5 via nc a b"
 
 

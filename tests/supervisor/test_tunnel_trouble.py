@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -39,6 +40,41 @@ async def ask(rig: Rig, question: Question = QUESTION) -> Person:
     (await rig.connector.next_attempt()).fail(PersonNeeded(UNKNOWN, question, person.take))
     await rig.reach(TunnelState.NEEDS_INPUT)
     return person
+
+
+async def test_an_attempt_that_succeeds_while_its_question_is_open_brings_the_tunnel_up() -> None:
+    """Somebody else who shared the attempt has answered in the very moment in which this one began to wait."""
+    async with rigged() as rig:
+        rig.tunnel.start()
+        attempt = await rig.connector.next_attempt()
+        asking = rig.scope.spawn(attempt.dialogue.ask(QUESTION._replace(kind="password")), name="question")
+        await rig.reach(TunnelState.NEEDS_INPUT)
+        asking.cancel()
+        await asyncio.wait([asking])
+
+        attempt.succeed()
+
+        await rig.reach(TunnelState.UP)
+        assert rig.tunnel.question is None
+
+
+async def test_an_attempt_may_end_with_another_question_than_the_one_that_is_open() -> None:
+    async with rigged() as rig:
+        rig.tunnel.start()
+        attempt = await rig.connector.next_attempt()
+        asking = rig.scope.spawn(attempt.dialogue.ask(QUESTION._replace(kind="password")), name="question")
+        await rig.reach(TunnelState.NEEDS_INPUT)
+        asking.cancel()
+        await asyncio.wait([asking])
+
+        person = Person()
+        attempt.fail(PersonNeeded(UNKNOWN, QUESTION, person.take))
+        await turns()
+        rig.tunnel.answer(QUESTION.id, Answer("yes"))
+
+        assert person.answers == ["yes"]
+        (await rig.connector.next_attempt()).succeed()
+        await rig.reach(TunnelState.UP)
 
 
 async def test_a_question_is_shown_and_its_answer_brings_the_tunnel_up() -> None:

@@ -7,7 +7,6 @@ Theory of operation
 ``now`` (monotonic seconds), randomness as a function. What happened is an event, what to do is an action.
 
 Two rules:
-
 1. One table, ``_TABLE``, at the end of the file. A cell that is missing is an illegal event: it raises
    `IllegalEvent` and changes nothing.
 2. The shell reports facts of the *present* connection only. A report from a connection that has been
@@ -251,6 +250,12 @@ class Lifecycle:
         self.state = TunnelState.CONNECTING
         return []
 
+    def _answered_elsewhere(self, event: ev.Event, now: float) -> list[do.Action]:
+        """Others share the attempt; it went on with the answer of one of them as this one began to wait."""
+        if not self._attempt_waits:
+            raise IllegalEvent(self.state, event)
+        return [*self._answered(ev.Answered(), now), *self.handle(event, now)]
+
     def _waited_in_vain(self, event: ev.Event, now: float) -> list[do.Action]:
         assert isinstance(event, ev.ConnectFailed)
         if not self._attempt_waits:
@@ -334,10 +339,8 @@ class Lifecycle:
 
 
 _Transition = Callable[[Lifecycle, ev.Event, float], list[do.Action]]
-
 _S = TunnelState
 _L = Lifecycle
-
 #: The machine. What is not here cannot happen.
 _TABLE: dict[tuple[TunnelState, type[ev.Event]], _Transition] = {
     (_S.STOPPED, ev.Start): _L._start,
@@ -376,6 +379,8 @@ _TABLE: dict[tuple[TunnelState, type[ev.Event]], _Transition] = {
     (_S.NEEDS_INPUT, ev.Start): _L._answered,  # perhaps the person has mended it by other means
     (_S.NEEDS_INPUT, ev.Stop): _L._stop,
     (_S.NEEDS_INPUT, ev.Answered): _L._answered,
+    (_S.NEEDS_INPUT, ev.Connected): _L._answered_elsewhere,
+    (_S.NEEDS_INPUT, ev.InputNeeded): _L._answered_elsewhere,
     (_S.NEEDS_INPUT, ev.ConnectFailed): _L._waited_in_vain,
     (_S.NEEDS_INPUT, ev.ClientWaiting): _L._stay,
     (_S.NEEDS_INPUT, ev.Offline): _L._went_offline,

@@ -13,7 +13,7 @@ import asyncssh
 from tunnels.core.profile import Profile
 from tunnels.core.question import Answer, Dialogue, Question
 from tunnels.errors import HostUnreachable, LoginRefused, TunnelsError
-from tunnels.ssh import keys, prompts
+from tunnels.ssh import keys, prompts, slow_files
 from tunnels.ssh.client import Client
 from tunnels.ssh.cpu import has_aes
 from tunnels.ssh.destination import Destination
@@ -74,14 +74,16 @@ class Hop:
         offered = keys.Keys()
         self._steps.begins(self._destination, through=self._through is not None)
         try:
-            await asyncio.to_thread(self._checker.load)  # known_hosts may be long
+            await slow_files.read(self._checker.load, "the known hosts", self._where)  # which may be many
             self.client.keys = offered = await keys.gather(self._destination, self)
             self._steps.offers(offered)
             conn = await self._connect(on_found)
         except asyncio.CancelledError:
+            self._login.over()
             await self._end_command()
             raise
         except Exception as exc:
+            self._login.over()
             error = self._error(exc, offered)
             if self.command is not None:
                 error = await self.command.explain(error)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import asyncssh
 
-from tunnels.ssh import agent_keys, algorithms, certificates, key_file, pkcs11
+from tunnels.ssh import agent_keys, algorithms, certificates, key_file, pkcs11, slow_files
 from tunnels.ssh.agent_keys import AgentKeys
 from tunnels.ssh.certificates import Certificate
 from tunnels.ssh.destination import Destination
@@ -107,7 +107,9 @@ async def gather(destination: Destination, attempt: Attempt) -> Keys:
         return keys
     keys.agent = await agent_keys.look(destination, attempt, keys.skipped)
     try:
-        keys.waiting = _gathered(destination, attempt, keys)
+        keys.waiting = await slow_files.read(
+            lambda: _gathered(destination, attempt, keys), "the key files", str(destination)
+        )
     except BaseException:
         keys.close()
         raise

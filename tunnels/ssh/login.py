@@ -156,6 +156,10 @@ class Login:
             await self._sources.keep(given)
         self._sources.clear()
 
+    def over(self) -> None:
+        """It has ended, however."""
+        self._sources.release()
+
     def describe(self) -> str:
         """What was tried here, in order, and what the server would have taken; in clauses, or nothing."""
         clauses = [
@@ -230,6 +234,7 @@ class Login:
         assert this is not None
         if self._destination.batch_mode:
             return None
+        self._sources.release()  # a person takes long, and others may know what to answer
         if not this.asked:
             if self._asked[this.method] >= self._destination.number_of_password_prompts:
                 return None

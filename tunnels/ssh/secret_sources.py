@@ -15,6 +15,7 @@ from typing import NamedTuple
 from tunnels import password_command, system_keyring
 from tunnels.core.question import Dialogue
 from tunnels.errors import BadSetting
+from tunnels.ssh import trials
 from tunnels.ssh.destination import Destination
 
 _log = logging.getLogger("tunnels")
@@ -47,12 +48,17 @@ class Given(NamedTuple):
 def subject_of(kind: str, destination: Destination, before: Sequence[Destination] = ()) -> str:
     """What a secret is about, for whoever remembers it.
 
-    The way belongs to it: the 10.0.0.5 behind one bastion is not the 10.0.0.5 behind another.
+    The way belongs to it: the 10.0.0.5 behind one bastion is not the 10.0.0.5 behind another. So does
+    HostKeyAlias, which is how ssh_config tells two servers apart that are reached by the same address.
     """
-    via = [f"via {hop}" for hop in before]
+
+    def named(server: Destination) -> str:
+        return str(server) if server.host_key_alias is None else f"{server} as {server.host_key_alias}"
+
+    via = [f"via {named(hop)}" for hop in before]
     if destination.proxy_command is not None:
         via.append(f"via {destination.proxy_command}")
-    return " ".join((kind, str(destination), *via))
+    return " ".join((kind, named(destination), *via))
 
 
 class Sources:
@@ -76,13 +82,19 @@ class Sources:
         self._refused: set[str] = set()
         self._proved: str | None = None
         self._outdated = False  # what the keyring has was refused
+        self._trial = trials.Trial(subject)
 
     async def next(self) -> Given | None:
         """The next secret that nobody has to be asked for; None if there is no other."""
         while self._left:
             source = self._left.pop(0)
             secret = await self._ask(source)
+            if secret is not None and source is not Source.COMMAND and secret != self._proved:
+                with self._slowly():
+                    await self._trial.begin()
+                secret = await self._ask(source)  # it may have been refused to somebody else meanwhile
             if secret is None:
+                self.release()
                 continue
             if secret not in self._refused:
                 return Given(self.subject, secret, source)
@@ -94,11 +106,13 @@ class Sources:
     def refuse(self, given: Given, *, alone: bool) -> None:
         """The server did not take it; ``alone``: and nothing else that it was told can be the reason."""
         self._refused.add(given.secret)
+        trials.refuse(given.subject, given.secret)
         if given.source is Source.KEYRING:  # alone or not: it must not be told twice
             system_keyring.refuse(given.subject, given.secret)
         if self._proved == given.secret:
             self._proved = None
         self._dialogue.forget(given.subject)
+        self.release()
         if alone:
             self._note_refusal(given.source, given.secret)
 
@@ -106,7 +120,9 @@ class Sources:
         """The server has taken it; the same login may want it again."""
         self._proved = given.secret
         self._dialogue.remember(given.subject, given.secret)
+        trials.trust(given.subject)
         system_keyring.trust(given.subject)
+        self._trial.end(good=True)
         if Source.MEMORY not in self._left:
             self._left.insert(0, Source.MEMORY)
 
@@ -117,8 +133,13 @@ class Sources:
         elif self._outdated:
             await system_keyring.remove(given.subject)
 
+    def release(self) -> None:
+        """Let nobody wait for what becomes of this login."""
+        self._trial.end()
+
     def clear(self) -> None:
         """Forget everything; the login is over."""
+        self.release()
         self._left = []
         self._refused.clear()
         self._proved = None
@@ -134,7 +155,10 @@ class Sources:
     async def _ask(self, source: Source) -> str | None:
         match source:
             case Source.MEMORY:
-                return self._proved if self._proved is not None else self._dialogue.recall(self.subject)
+                if self._proved is not None:
+                    return self._proved
+                known = self._dialogue.recall(self.subject)
+                return None if known is None or trials.was_refused(self.subject, known) else known
             case Source.COMMAND if self._command is not None:
                 try:
                     with self._slowly():
