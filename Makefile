@@ -16,9 +16,9 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)
 	$(BIN)/tunnels demo
 
-# Most of a test is waiting for processes to start: three at a time, also on two cores. `make test JOBS=0` is one
+# Most of a test is waiting for processes to start: four at a time, also on two cores. `make test JOBS=0` is one
 # after the other.
-JOBS ?= 3
+JOBS ?= 4
 
 test: $(STAMP) sshd
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile

@@ -103,6 +103,22 @@ def test_a_person_is_asked_for_a_sign_of_life_before_a_server_asks_again() -> No
     assert [secret for _, secret in terminal.asked] == [True, True], "half of a password is no text to show"
 
 
+def test_a_return_that_came_too_late_for_the_invitation_is_not_sent_as_a_password() -> None:
+    """Another terminal has had it asked anew, and the prompt changed under the finger."""
+    secret = TRUST._replace(kind="password", secret=True)
+    watching = look(ASKING, tunnel(), kind=Vain)
+    terminal = FakeTerminal(..., "", "s3cret")
+    person = Person(terminal)
+    with streams(is_terminal=True):
+        assert person.again(watching) is End.OVERTAKEN
+        assert person.answer("work-db", secret, look(ASKING)) == "s3cret"
+
+
+def test_an_empty_answer_to_a_question_is_an_answer() -> None:
+    with streams(is_terminal=True):
+        assert Person(FakeTerminal("")).answer("work-db", TRUST, look(ASKING)) == ""
+
+
 # --- a script -------------------------------------------------------------------------------------
 
 

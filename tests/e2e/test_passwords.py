@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -237,3 +238,11 @@ def test_in_the_foreground_it_is_asked_on_the_same_terminal(
         terminal.interrupt()
         terminal.wait()
         assert leaks.in_text(terminal.text) == []
+
+
+def test_what_the_server_says_before_the_login_is_shown_with_its_question(
+    account: Account, start_account_sshd: Start, tunnels: Tunnels, tmp_path: Path, work: Callable[..., int]
+) -> None:
+    (tmp_path / "banner").write_text("Maintenance at five.\n")
+    work(start_account_sshd(*PASSWORD_ONLY, f"Banner {tmp_path / 'banner'}"))
+    assert "Maintenance at five." in up_with(tunnels, account.password)

@@ -50,3 +50,15 @@ def test_a_smart_card_without_its_library_or_without_the_extra_is_said(
     assert said(card) == [
         f"PKCS11Provider needs tunnels[pkcs11], or the agent: ssh-add -s {home / 'card.so'}"
     ]
+
+
+def test_a_key_that_others_may_read_is_said_before_it_is_left_out(home: Path) -> None:
+    key = home / "id"
+    key.write_text("")
+    found = replace(WORK, identity_files=(str(key),), identity_files_configured=True)
+    key.chmod(0o644)
+    assert said(found) == [
+        f"the identity file {key} is left out, because others may read it: chmod 600 {key}"
+    ]
+    key.chmod(0o600)
+    assert said(found) == []

@@ -278,3 +278,14 @@ async def test_nothing_shows_a_secret_by_accident() -> None:
     login = Login(BASTION, Person(known="s3cret"))
     await login.password()
     assert "s3cret" not in repr(vars(login))
+
+
+async def test_what_the_server_says_before_the_login_is_shown_with_its_question() -> None:
+    person = Person("s3cret")
+    login = Login(BASTION, person)
+    login.banner("Authorised use only\x1b[2J\r\nEnter PIN and token\n" + "x" * 100_000)
+    await login.password()
+    assert "Authorised use only" in person.asked[0].text
+    assert "Enter PIN and token" in person.asked[0].text
+    assert "\x1b" not in person.asked[0].text
+    assert len(person.asked[0].text) < 5000

@@ -104,7 +104,7 @@ def test_a_no_or_nothing_at_all_rejects_the_key(answer: str, file: Path) -> None
     unknown(checker(file))
 
 
-@pytest.mark.parametrize("answer", ["maybe", "yes please", "SHA256:wrong", "ye s"])
+@pytest.mark.parametrize("answer", ["maybe", "yes please", "ye s"])
 def test_any_other_answer_is_asked_for_again_and_trusts_nothing(answer: str, file: Path) -> None:
     person = ask(checker(file))
     with pytest.raises(UsageError, match="yes, no, or the fingerprint"):
@@ -112,6 +112,13 @@ def test_any_other_answer_is_asked_for_again_and_trusts_nothing(answer: str, fil
     assert not file.exists()
     person.take("yes")
     assert file.exists()
+
+
+def test_another_fingerprint_than_the_one_shown_is_said_to_be_one_and_trusts_nothing(file: Path) -> None:
+    person = ask(checker(file))
+    with pytest.raises(UsageError, match="not the fingerprint of the key that the server shows"):
+        person.take("SHA256:" + "A" * 43)
+    assert not file.exists()
 
 
 @pytest.mark.parametrize(

@@ -126,8 +126,10 @@ def onward_error(exc: asyncssh.ChannelOpenError, where: str, jump: str) -> Tunne
 
 
 def _name(where: str) -> str:
-    """The host alone: the user before it is nobody's typing mistake."""
-    return where.rpartition("@")[2]
+    """The name alone: neither the user before it nor the port behind it is what was not found."""
+    host = where.rpartition("@")[2]
+    name, _, port = host.rpartition(":")
+    return name if port.isdigit() and name and ":" not in name else host
 
 
 def lost_error(exc: Exception | None, who: str = "the server") -> ConnectionLost:

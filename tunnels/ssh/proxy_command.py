@@ -113,7 +113,7 @@ class ProxyCommand:
         if _REFUSED in said.lower():
             return LoginRefused(
                 message,
-                hint="it has no terminal to ask on: as a jump host (`jump`) the same server can ask here; or run it by hand",
+                hint="it has no terminal to ask on; a jump host (`jump`) can ask here. Or run it by hand",
             )
         if _UNVERIFIED in said.lower():
             return BadSetting(message, hint="run the proxy command by hand once, to look at the host key")
