@@ -17,6 +17,7 @@ import io
 import itertools
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
@@ -36,6 +37,13 @@ _SKIPPED = pytest.StashKey[list[tuple[str, str]]]()
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "time_limit(seconds): how long an async test may take (default: 10)")
     config.stash[_SKIPPED] = []
+    # What is started in the background of a script, or under nohup, ignores these and hands that on to every
+    # command that a test starts; no terminal does.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGHUP, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
 
 
 # --- async tests ----------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -33,9 +32,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "loopback_site: arranges the SSH server; not run against the containers"
     )
-    # What is started in the background of a script ignores Ctrl-C, and hands that on; no terminal does.
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "namespaces: runs in a network of its own; Linux, root, ip and nft")
 
     config.addinivalue_line("markers", "accounts: makes an account on this machine; Linux, root and PAM")
