@@ -23,8 +23,8 @@ class ListenRefused(ListenError):
 class Channel(Protocol):
     """One side of an open channel, as `asyncio.Transport` would have it. The calls never block."""
 
-    def write(self, data: bytes, /) -> object:
-        """Queue bytes for the far end."""
+    def write(self, data: bytes | memoryview, /) -> object:
+        """Send bytes to the far end, or keep a copy until they can be sent. Raises OSError where nobody takes them."""
 
     def write_eof(self) -> object:
         """No more bytes from here; the far end may go on sending (RFC 4254 section 5.3)."""
@@ -53,8 +53,8 @@ class ChannelEnd(Protocol):
     def session_started(self) -> None:
         """Data may come from now on."""
 
-    def data_received(self, data: bytes, datatype: int | None, /) -> None:
-        """Bytes from the far end."""
+    def data_received(self, data: bytes | memoryview, datatype: int | None, /) -> None:
+        """Bytes from the far end. A view is theirs only until this returns."""
 
     def eof_received(self) -> bool:
         """No more bytes from the far end. True: our own half stays open."""

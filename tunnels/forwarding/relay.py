@@ -1,7 +1,7 @@
 """Couples a socket and a channel by callbacks: no task, no queue and no copy of ours per chunk.
 
 Every callback runs to its end without waiting, so a chunk goes from one kernel buffer to the other
-in one stack. What the two ends must keep to, each found by breaking it:
+in one stack: read into a buffer that all sockets share, and written straight to the other descriptor. What the two ends must keep to, each found by breaking it:
 
 Half-close
     An end of file travels and ends only its own direction (RFC 4254 section 5.3, RFC 9293 section 3.6).
@@ -9,10 +9,8 @@ Back-pressure, towards the far end
     Reading from the socket stops while the channel or the whole SSH connection cannot take more, and,
     before the channel is open, after `EARLY_LIMIT` bytes.
 Back-pressure, towards the socket
-    Reading from the channel stops while the socket's buffer is full. asyncssh 2.24.1 grants a new
-    window at the first chunk it delivers after a pause, so a pause in the middle of a delivery would
-    let its buffer grow without bound: what it has kept is always taken whole, and then it is paused
-    again. The cost of a stalled reader is one window here and one in asyncssh.
+    Reading from the channel stops with the first byte that the kernel does not take. The cost of a
+    stalled reader is what the channel keeps: one window.
 A cut is no end
     When the SSH connection goes, the sockets of its channels are reset: a program must never take a
     truncated answer for a complete one. A channel that the far end closes is an end like any other;
@@ -25,24 +23,36 @@ A cut is no end
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import struct
+import threading
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 from tunnels.forwarding.channel import Channel
 
 #: Bytes taken from a client before its channel is open: one typical first request and then some.
 EARLY_LIMIT = 64 * 1024
 
-#: Bytes queued for a socket before the channel is told to stop. Four packets of asyncssh's largest read.
-WRITE_HIGH_WATER = 256 * 1024
+#: Bytes read from a socket at once.
+READ = 256 * 1024
 
 # Why reading from the socket is paused; it goes on when no reason is left.
 _EARLY, _CHANNEL, _LINK = 1, 2, 4
 
 # l_onoff, l_linger: closing sends RST and discards what is queued (socket(7), SO_LINGER).
 _LINGER_RESET = struct.pack("ii", 1, 0)
+
+
+class _Buffer(threading.local):
+    """Where every socket of a thread is read to: reading and handling what was read happen in one go."""
+
+    def __init__(self) -> None:
+        self.view = memoryview(bytearray(READ))
+
+
+_buffer = _Buffer()
 
 
 class Counters:
@@ -69,19 +79,25 @@ def reset(transport: asyncio.BaseTransport) -> None:
     cast("asyncio.Transport", transport).abort()
 
 
-class SocketEnd(asyncio.Protocol):
+def descriptor(transport: asyncio.BaseTransport) -> int:
+    """Find the number of a transport's socket, which it keeps open until it says that it is closing; or -1."""
+    sock = transport.get_extra_info("socket")
+    return -1 if sock is None else int(sock.fileno())
+
+
+class SocketEnd(asyncio.BufferedProtocol):
     """The end that holds the TCP socket: of a client, or of the destination of a remote forward."""
 
     __slots__ = (
+        "_buffer",
         "_counters",
         "_early",
         "_eof",
-        "_flushing",
+        "_file",
         "_gone",
         "_on_lost",
         "_on_made",
         "_paused",
-        "_stuck",
         "far",
         "transport",
     )
@@ -102,8 +118,8 @@ class SocketEnd(asyncio.Protocol):
         self._eof = False  # the peer of the socket has sent its last byte
         self._gone = False
         self._paused = 0
-        self._stuck = False  # the socket's buffer is over its high-water mark
-        self._flushing = False  # the channel is handing over what it had kept
+        self._buffer = _buffer.view
+        self._file = -1  # descriptor of the socket
 
     @property
     def gone(self) -> bool:
@@ -115,7 +131,8 @@ class SocketEnd(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the socket."""
         self.transport = taken = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
-        taken.set_write_buffer_limits(high=WRITE_HIGH_WATER, low=0)
+        taken.set_write_buffer_limits(high=0, low=0)
+        self._file = descriptor(taken)
         self._counters.clients += 1
         self._counters.clients_total += 1
         if self._on_made is not None:
@@ -128,7 +145,17 @@ class SocketEnd(asyncio.Protocol):
         if early:
             self.data_received(early)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> Any:
+        """Where to read to."""
+        if self._early is None:
+            return self._buffer
+        return self._buffer[: max(EARLY_LIMIT - len(self._early), 1)]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Bytes have come from the socket."""
+        self.data_received(self._buffer[:nbytes])
+
+    def data_received(self, data: bytes | memoryview) -> None:
         """Bytes from the socket: on to the channel."""
         self._counters.from_socket += len(data)
         if self._early is None:
@@ -146,19 +173,12 @@ class SocketEnd(asyncio.Protocol):
         return True
 
     def pause_writing(self) -> None:
-        """The socket's buffer is full."""
-        self._stuck = True
-        if not self._flushing:
-            self.far.pause_reading()
+        """The socket takes no more."""
+        self.far.pause_reading()
 
     def resume_writing(self) -> None:
-        """The socket's buffer is empty: take all that the channel has kept, then see."""
-        self._stuck = False
-        self._flushing = True
+        """The socket has taken everything."""
         self.far.resume_reading()
-        self._flushing = False
-        if self._stuck:
-            self.far.pause_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is gone, and with it the reason for the channel."""
@@ -180,12 +200,21 @@ class SocketEnd(asyncio.Protocol):
             self.far.write_eof()
         self._resume(_EARLY)
 
-    def write(self, data: bytes) -> None:
-        """Bytes for the socket."""
-        if not self._gone:
-            assert self.transport is not None
-            self._counters.to_socket += len(data)
-            self.transport.write(data)
+    def write(self, data: bytes | memoryview) -> None:
+        """Bytes for the socket, ours only until this returns: what the kernel does not take is copied."""
+        transport = self.transport
+        if self._gone or transport is None or transport.is_closing():
+            return
+        size = len(data)
+        self._counters.to_socket += size
+        sent = 0
+        if self._file >= 0 and not transport.get_write_buffer_size():
+            try:
+                sent = os.write(self._file, data)
+            except OSError:  # it is full; or broken, which the transport will find out
+                pass
+        if sent < size:
+            transport.write(bytes(data[sent:]))
 
     def write_eof(self) -> None:
         """The far end has sent its last byte."""
@@ -265,7 +294,7 @@ class FarEnd:
     def session_started(self) -> None:
         """Nothing to do: data is taken from the first moment on."""
 
-    def data_received(self, data: bytes, _datatype: int | None, /) -> None:
+    def data_received(self, data: bytes | memoryview, _datatype: int | None, /) -> None:
         """Bytes from the far end: on to the socket."""
         self._socket.write(data)
 
@@ -313,7 +342,7 @@ class FarEnd:
 
     # --- from the other end -----------------------------------------------------------------------
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Bytes for the far end; dropped where it no longer takes any (RFC 4254 section 5.3)."""
         if self._channel is not None:
             try:

@@ -14,7 +14,8 @@ import asyncssh
 from tunnels.core.address import Address, TcpAddress, UnixAddress
 from tunnels.errors import TunnelsError
 from tunnels.forwarding.channel import Acceptor, ChannelEnd, LinkLost, Origin, RemoteListener
-from tunnels.ssh import remote_listen
+from tunnels.ssh import fast_path, remote_listen
+from tunnels.ssh.channel import ForwardChannel
 from tunnels.ssh.client import Client
 from tunnels.ssh.dial import address_of, heard, let_say_goodbye, limit_retransmission_timeout
 from tunnels.ssh.doubt import Doubt
@@ -24,6 +25,7 @@ from tunnels.ssh.late_packets import tolerate_late_packets
 from tunnels.ssh.proxy_command import ProxyCommand
 from tunnels.ssh.remote_socket import Inspector
 from tunnels.ssh.round_trip import RoundTrip
+from tunnels.ssh.stock import StockSession
 from tunnels.tasks import TaskScope
 
 _log = logging.getLogger("tunnels")
@@ -61,6 +63,7 @@ class SshConnection:
         self._inspector = Inspector(conn, self._scope, unlink=remote_unlink)
         self._paused = False
         self._doubt = Doubt(self.expect_outage)
+        self._wire = fast_path.install(conn)
         self._guard_link()
         tolerate_late_packets(conn)
         self._round_trip = RoundTrip(conn)
@@ -129,19 +132,13 @@ class SshConnection:
         if self._gone:
             raise LinkLost("the connection is gone")
         self._own(end)
-
-        def session() -> Any:
-            if self._gone:  # it has ended between the server's answer and now: the next one will do
-                raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "SSH connection closed")
-            return end
-
         try:
             with self._doubt.waiting():
-                if isinstance(connect, TcpAddress):
-                    host = connect.host or "localhost"
-                    await self._conn.create_connection(session, host, connect.port, *origin)
+                if self._wire is None:
+                    await self._open_stock(end, connect, origin)
                 else:
-                    await self._conn.create_unix_connection(session, connect.path)
+                    channel = ForwardChannel(self._conn, self._wire, self._round_trip_seconds)
+                    await channel.open(end, *_direct(connect, origin))
         except asyncssh.ChannelOpenError as exc:
             self._disown(end)
             if self._gone:
@@ -154,10 +151,28 @@ class SshConnection:
             raise LinkLost("the connection ended while a client was being connected") from exc
         self._doubt.answered()
 
+    async def _open_stock(self, end: ChannelEnd, connect: Address, origin: Origin) -> None:
+        """The same with a channel of asyncssh's own."""
+
+        def session() -> Any:
+            if self._gone:  # it has ended between the server's answer and now: the next one will do
+                raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "SSH connection closed")
+            return StockSession(end)
+
+        if isinstance(connect, TcpAddress):
+            host = connect.host or "localhost"
+            await self._conn.create_connection(session, host, connect.port, *origin)
+        else:
+            await self._conn.create_unix_connection(session, connect.path)
+
+    def _round_trip_seconds(self) -> float | None:
+        milliseconds = self._round_trip.milliseconds
+        return None if milliseconds is None else milliseconds / 1000
+
     async def listen(self, address: Address, acceptor: Acceptor) -> RemoteListener:
         """Have the server listen. See `channel.Link`."""
 
-        async def accept(origin: Origin) -> ChannelEnd:
+        async def accept(origin: Origin) -> Any:
             try:
                 end = await acceptor(origin)
             except TunnelsError as exc:
@@ -166,7 +181,7 @@ class SshConnection:
                 _log.exception("connecting for a remote client ended with a bug")
                 raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "internal error") from exc
             self._own(end)
-            return end
+            return end if self._wire is not None else StockSession(end)
 
         listener = await self._ask_to_listen(address, accept)
         if listener is None and isinstance(address, UnixAddress):
@@ -185,12 +200,24 @@ class SshConnection:
     async def _ask_to_listen(self, address: Address, accept: remote_listen.Accept) -> RemoteListener | None:
         """Ask once; None where the server refuses."""
         try:
-            return await remote_listen.listen(self._conn, address, accept)
+            return await remote_listen.listen(self._conn, address, accept, self._accepting)
         except asyncssh.ChannelListenError:
             self._check_alive()
             return None
         except (asyncssh.Error, OSError) as exc:
             raise LinkLost("the connection ended while the server was asked to listen") from exc
+
+    @property
+    def _accepting(self) -> remote_listen.Accepting | None:
+        wire = self._wire
+        if wire is None:
+            return None
+
+        def accepting() -> remote_listen.Accepted:
+            channel = ForwardChannel(self._conn, wire, self._round_trip_seconds)
+            return remote_listen.Accepted(channel, self._scope)
+
+        return accepting
 
     def _check_alive(self) -> None:
         if self._gone:  # then asyncssh calls it a refusal too
@@ -250,8 +277,6 @@ class SshConnection:
             lose(exc)
 
         conn.connection_lost = say_goodbye_and_lose
-        conn.pause_writing = self._pause
-        conn.resume_writing = self._resume
         cleanup = getattr(conn, "_cleanup", None)
         if cleanup is not None:
 
@@ -261,6 +286,10 @@ class SshConnection:
                 cleanup(exc)
 
             conn._cleanup = tell_and_clean_up  # noqa: SLF001
+        if self._wire is not None:  # which looks after the rest itself
+            return
+        conn.pause_writing = self._pause
+        conn.resume_writing = self._resume
         transport = getattr(conn, "_transport", None)
         if transport is not None and hasattr(transport, "set_write_buffer_limits"):
             transport.set_write_buffer_limits(high=LINK_HIGH_WATER)
@@ -292,3 +321,24 @@ class SshConnection:
         self._paused = False
         for end in self._ends:
             end.link_resumed()
+
+
+def _direct(connect: Address, origin: Origin) -> tuple[bytes, ...]:
+    """The kind of a channel that the server is to connect, and what comes with it.
+
+    RFC 4254 section 7.2; OpenSSH's PROTOCOL section 2.4, whose last two fields are reserved.
+    """
+    if isinstance(connect, TcpAddress):
+        host, (origin_host, origin_port) = connect.host or "localhost", origin
+        ends = _string(host) + _uint32(connect.port) + _string(origin_host) + _uint32(origin_port)
+        return b"direct-tcpip", ends
+    return b"direct-streamlocal@openssh.com", _string(connect.path) + _string("") + _uint32(0)
+
+
+def _string(text: str) -> bytes:
+    raw = text.encode("utf-8", "surrogateescape")
+    return _uint32(len(raw)) + raw
+
+
+def _uint32(number: int) -> bytes:
+    return number.to_bytes(4, "big")

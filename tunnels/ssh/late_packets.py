@@ -49,7 +49,7 @@ class _Channels(dict[int, Any]):
                 return _CLOSED
             raise KeyError(number)
         # Where the server has said its last word, whatever of that is still kept for a slow reader.
-        return _CLOSED if channel._recv_state in ("close_pending", "closed") else channel  # noqa: SLF001
+        return _CLOSED if getattr(channel, "_recv_state", "") in ("close_pending", "closed") else channel
 
     def __delitem__(self, number: int) -> None:
         super().__delitem__(number)

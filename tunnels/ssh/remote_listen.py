@@ -2,35 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import asyncssh
 
 from tunnels.core.address import EVERY_INTERFACE, Address, TcpAddress
 from tunnels.errors import ListenError
-from tunnels.forwarding.channel import ChannelEnd, ListenRefused, Origin, RemoteListener
+from tunnels.forwarding.channel import ListenRefused, Origin, RemoteListener
+from tunnels.ssh.channel import ForwardChannel
+from tunnels.tasks import TaskScope
 
-#: Called for every client: gives the end that its channel is coupled to, or raises ChannelOpenError.
-Accept = Callable[[Origin], Awaitable[ChannelEnd]]
+#: Called for every client: gives what its channel is coupled to, or raises ChannelOpenError.
+Accept = Callable[[Origin], Coroutine[Any, Any, Any]]
 
 
-async def listen(conn: asyncssh.SSHClientConnection, address: Address, accept: Accept) -> RemoteListener:
+class Accepted:
+    """A channel of ours that the server wants to open, in the place of one of asyncssh's."""
+
+    def __init__(self, channel: ForwardChannel, scope: TaskScope) -> None:
+        self._channel = channel
+        self._scope = scope
+
+    def process_open(
+        self, send_chan: int, send_window: int, send_pktsize: int, session: Callable[[], Awaitable[Any]]
+    ) -> None:
+        """Answer the server, as soon as it is known who takes the channel."""
+        opening = self._channel.accept(send_chan, send_window, send_pktsize, session)
+        self._scope.spawn(opening, name="client of a remote forward")
+
+
+#: Makes a channel for a client; None where asyncssh is to make it.
+Accepting = Callable[[], Accepted]
+
+
+async def listen(
+    conn: asyncssh.SSHClientConnection, address: Address, accept: Accept, accepting: Accepting | None
+) -> RemoteListener:
     """Have the server listen. Raises what asyncssh raises: ChannelListenError for every sort of refusal."""
+    listener: Any
     if not isinstance(address, TcpAddress):
 
         def accept_unix() -> Any:
             return accept(("", 0))
 
-        return _Listener(await conn.create_unix_server(accept_unix, address.path))
+        listener = await conn.create_unix_server(accept_unix, address.path)
+    else:
 
-    def accept_tcp(host: str, port: int) -> Any:
-        return accept((host, port))
+        def accept_tcp(host: str, port: int) -> Any:
+            return accept((host, port))
 
-    # `create_server` takes an empty host for every interface, and nobody may get that without asking for it.
-    host = {None: "localhost", EVERY_INTERFACE: ""}.get(address.host, address.host)
-    assert host is not None
-    return _Listener(await conn.create_server(accept_tcp, host, address.port))
+        # `create_server` takes an empty host for every interface, and nobody may get that without asking for it.
+        host = {None: "localhost", EVERY_INTERFACE: ""}.get(address.host, address.host)
+        assert host is not None
+        listener = await conn.create_server(accept_tcp, host, address.port)
+    if accepting is not None:
+
+        def process_connection(host: str = "", port: int = 0) -> tuple[Accepted, Callable[[], Awaitable[Any]]]:
+            return accepting(), lambda: accept((host, port))
+
+        listener.process_connection = process_connection
+    return _Listener(listener)
 
 
 class _Listener:

@@ -1,0 +1,406 @@
+"""One channel of an SSH connection that carries a client (RFC 4254 section 5), on a `wire.Wire`.
+
+asyncssh's own channel is made for terminals and files as well. This one only forwards: it keeps no more than
+one window of what the far end has sent and one read of what the client has sent, it makes no task, and none
+of what it calls back can end the connection. asyncssh looks it up by its number and calls the methods whose
+names it knows (`process_…`); `wire.Wire` calls `data` and `window_adjusted`.
+
+::
+
+    open() ─► confirmed ─► data both ways ─► an end of file each way ─► close each way ─► gone
+        └──► refused ─► gone             └── abort(): close at once
+
+What it tells its `ChannelEnd` is told in order, and never while reading is paused, the end included: data
+that has come is not lost because a close came with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import asyncssh
+
+from tunnels.forwarding.channel import ChannelEnd
+from tunnels.ssh.window import Window
+from tunnels.ssh.wire import MSG_CHANNEL_DATA, MSG_CHANNEL_WINDOW_ADJUST, Wire
+
+_MSG_OPEN = 90
+_MSG_EXTENDED_DATA = 95
+_MSG_EOF = 96
+_MSG_CLOSE = 97
+_MSG_REQUEST = 98
+_MSG_FAILURE = 100
+
+#: Bytes of data that the server may put into one packet. OpenSSH's client says 32 KiB (CHAN_TCP_PACKET_DEFAULT);
+#: what is larger saves us work for each packet, and makes others on the same connection wait longer.
+LARGEST_DATA = 64 * 1024
+
+#: Bytes for a window to be allowed at most (RFC 4254 section 5.2).
+_LARGEST_WINDOW = 0xFFFFFFFF
+
+_GONE = "SSH connection closed"
+
+
+def _uint32(value: int) -> bytes:
+    return value.to_bytes(4, "big")
+
+
+class ForwardChannel:
+    """A channel. The `ChannelEnd` that it is coupled to sees it as a `Channel`."""
+
+    __slots__ = (
+        "_close_got",
+        "_close_sent",
+        "_close_wanted",
+        "_conn",
+        "_end",
+        "_eof_got",
+        "_eof_sent",
+        "_eof_told",
+        "_eof_wanted",
+        "_in",
+        "_kept",
+        "_largest",
+        "_number",
+        "_opening",
+        "_out",
+        "_paused",
+        "_peer",
+        "_pending",
+        "_telling",
+        "_wire",
+        "_write_paused",
+        "queued",
+    )
+
+    #: That `Wire` may hand it packets.
+    carries = True
+
+    def __init__(
+        self, conn: asyncssh.SSHClientConnection, wire: Wire, round_trip: Callable[[], float | None]
+    ) -> None:
+        """``round_trip`` gives the seconds to the server and back. Raises asyncssh.ChannelOpenError."""
+        self._conn: Any = conn
+        self._wire = wire
+        self._end: ChannelEnd | None = None
+        self._in = Window(time.monotonic, round_trip)
+        self._out = 0  # bytes that the far end takes before it has to say more
+        self._largest = 0  # bytes of data in one packet to the far end
+        self._peer = -1  # the far end's number
+        self._opening: asyncio.Future[None] | None = None
+        self._pending: bytearray | None = None  # what the far end has not been sent yet
+        self._kept: deque[bytes] = deque()  # what the end has not been given yet
+        self._paused = False  # the end takes no more
+        self._telling = False  # the end is being given what was kept
+        self._write_paused = False  # the end was told to wait
+        self._eof_wanted = self._eof_sent = self._eof_got = self._eof_told = False
+        self._close_wanted = self._close_sent = self._close_got = False
+        self.queued = False  #: waits at the wire for its turn
+        self._number: int = self._conn.add_channel(self)
+
+    def __repr__(self) -> str:
+        return f"<ForwardChannel {self._number} to {self._peer}>"
+
+    # --- opening ----------------------------------------------------------------------------------
+
+    async def open(self, end: ChannelEnd, kind: bytes, *args: bytes) -> None:
+        """Ask the server for a channel of this kind, and couple it to ``end``.
+
+        A channel whose opening is cancelled is closed as soon as the server has opened it.
+
+        Raises:
+            asyncssh.ChannelOpenError: the server refuses, or the connection ends.
+
+        """
+        self._end = end
+        self._opening = asyncio.get_running_loop().create_future()
+        self._conn.send_packet(
+            _MSG_OPEN,
+            _uint32(len(kind)) + kind,
+            _uint32(self._number) + _uint32(self._in.left) + _uint32(LARGEST_DATA),
+            *args,
+        )
+        await self._opening
+
+    def process_open_confirmation(self, send_chan: int, send_window: int, send_pktsize: int, packet: Any) -> None:
+        """The server has opened it."""
+        opening, self._opening = self._opening, None
+        if opening is None:
+            raise asyncssh.ProtocolError("Channel not being opened")
+        packet.check_end()
+        self._opened(send_chan, send_window, send_pktsize)
+        if opening.done():  # cancelled
+            self._end = None
+            self.abort()
+            return
+        assert self._end is not None
+        self._end.connection_made(self)
+        self._end.session_started()
+        opening.set_result(None)
+
+    def process_open_failure(self, code: int, reason: str, lang: str) -> None:
+        """The server refuses."""
+        opening, self._opening = self._opening, None
+        if opening is None:
+            raise asyncssh.ProtocolError("Channel not being opened")
+        self._forget()
+        if not opening.done():
+            opening.set_exception(asyncssh.ChannelOpenError(code, reason, lang))
+
+    async def accept(
+        self, send_chan: int, send_window: int, send_pktsize: int, find: Callable[[], Awaitable[ChannelEnd]]
+    ) -> None:
+        """Answer the server, which wants to open one, when ``find`` says who takes it."""
+        try:
+            found = await find()
+        except asyncssh.ChannelOpenError as refusal:
+            self._forget()
+            if self._alive:
+                self._conn.send_channel_open_failure(send_chan, refusal.code, refusal.reason, refusal.lang)
+            return
+        if not self._alive:
+            found.connection_lost(asyncssh.ConnectionLost(_GONE))
+            return
+        self._end = found
+        self._conn.send_channel_open_confirmation(send_chan, self._number, self._in.left, LARGEST_DATA)
+        self._opened(send_chan, send_window, send_pktsize)
+        found.connection_made(self)
+        found.session_started()
+
+    def _opened(self, peer: int, window: int, largest: int) -> None:
+        self._peer, self._out, self._largest = peer, window, max(largest, 1)
+
+    @property
+    def _alive(self) -> bool:
+        return not self._close_got and self._conn._transport is not None  # noqa: SLF001
+
+    # --- from the end -----------------------------------------------------------------------------
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Send bytes, or keep them until they can be sent. Raises BrokenPipeError where nobody takes them."""
+        if self._close_sent or self._close_wanted or self._eof_wanted or self._peer < 0:
+            raise BrokenPipeError("the channel takes no more")
+        view, sent = memoryview(data), 0
+        if not self._pending and self._out and not self._wire.blocked:
+            sent = min(len(view), self._out)
+            self._out -= sent
+            self._wire.send_data(self._peer, view[:sent], self._largest)
+            if sent == len(view):
+                return
+        if self._pending is None:
+            self._pending = bytearray()
+        self._pending += view[sent:]
+        if self._out:
+            self._wire.wait(self)
+        if not self._write_paused:
+            self._write_paused = True
+            assert self._end is not None
+            self._end.pause_writing()
+
+    def pump(self, quantum: int) -> None:
+        """It is our turn: send at most so many bytes of what is pending, and go to the end of the queue."""
+        if self._close_sent:
+            return
+        pending = self._pending
+        if pending:
+            sent = min(len(pending), self._out, quantum)
+            if sent:
+                self._out -= sent
+                with memoryview(pending) as whole, whole[:sent] as view:
+                    self._wire.send_data(self._peer, view, self._largest)
+                del pending[:sent]
+            if pending:
+                if self._out:
+                    self._wire.wait(self)
+                return
+            self._pending = None
+        if self._write_paused:
+            self._write_paused = False
+            assert self._end is not None
+            self._end.resume_writing()
+        self._finish_sending()
+
+    def _finish_sending(self) -> None:
+        """Nothing is pending: send what comes after the data."""
+        if self._pending or self._close_sent:
+            return
+        if self._eof_wanted and not self._eof_sent:
+            self._eof_sent = True
+            self._conn.send_packet(_MSG_EOF, _uint32(self._peer))
+        if self._close_wanted:
+            self._send_close()
+
+    def write_eof(self) -> None:
+        """No more bytes from here, after what is pending."""
+        if not self._eof_wanted and self._peer >= 0:
+            self._eof_wanted = True
+            self._finish_sending()
+
+    def close(self) -> None:
+        """End the channel after what is pending. Nothing more is told but its end."""
+        self._close_wanted = True
+        self._discard_kept()
+        if self._peer >= 0:
+            self._finish_sending()
+
+    def abort(self) -> None:
+        """End the channel now."""
+        self._pending = None
+        self.close()
+
+    def _discard_kept(self) -> None:
+        self._kept.clear()
+        self._paused = False
+        if self._close_got:
+            self._gone(None)
+
+    def _send_close(self) -> None:
+        self._close_sent = True
+        self._pending = None
+        self._conn.send_packet(_MSG_CLOSE, _uint32(self._peer))
+        if self._close_got:
+            self._tell()
+
+    def pause_reading(self) -> None:
+        """Tell the end nothing more, until `resume_reading`."""
+        self._paused = True
+
+    def resume_reading(self) -> None:
+        """Tell the end what was kept, before this returns, until it pauses again."""
+        self._paused = False
+        self._tell()
+
+    # --- from the far end -------------------------------------------------------------------------
+
+    def data(self, data: memoryview) -> bool:
+        """Bytes have come; false where that is against the protocol. They are ours only until this returns."""
+        size = len(data)
+        window = self._in
+        if size > window.left or self._eof_got or self._close_got or self._peer < 0:
+            return False
+        window.left -= size
+        if self._close_wanted:  # nobody reads any more
+            return True
+        if self._paused or self._kept:
+            self._kept.append(bytes(data))
+        else:
+            assert self._end is not None
+            self._end.data_received(data, None)
+            if not self._paused and window.left <= window.size // 2:
+                self._grant()
+        return True
+
+    def _grant(self) -> None:
+        more = self._in.grant()
+        if more and not self._close_sent and not self._eof_got and not self._close_got:
+            self._conn.send_packet(MSG_CHANNEL_WINDOW_ADJUST, _uint32(self._peer) + _uint32(more))
+
+    def _tell(self) -> None:
+        """Tell the end what was kept, and then what came after it."""
+        if self._telling:
+            return
+        self._telling = True
+        while self._kept and not self._paused:
+            assert self._end is not None
+            self._end.data_received(self._kept.popleft(), None)
+        self._telling = False
+        if self._kept or self._paused or self._peer < 0:
+            return
+        if self._eof_got and not self._eof_told and not self._close_wanted:
+            self._eof_told = True
+            assert self._end is not None
+            self._end.eof_received()
+        if self._close_got and self._close_sent:
+            self._gone(None)
+        elif not self._eof_got:
+            self._grant()
+
+    def window_adjusted(self, more: int) -> bool:
+        """The far end takes more; false where that is against the protocol."""
+        if self._out + more > _LARGEST_WINDOW or self._peer < 0:
+            return False
+        self._out += more
+        if self._pending and not self.queued:
+            if self._wire.blocked:
+                self._wire.wait(self)
+            else:
+                self.pump(self._out)  # nobody else waits
+        return True
+
+    def _eof_came(self) -> None:
+        if self._eof_got:
+            raise asyncssh.ProtocolError("Channel not open for sending")
+        self._eof_got = True
+        self._tell()
+
+    def _close_came(self) -> None:
+        self._close_got = True
+        if not self._close_sent:
+            self._send_close()
+        else:
+            self._tell()
+
+    def _gone(self, exc: Exception | None) -> None:
+        """Both sides have closed it, or the connection has ended."""
+        end, self._end = self._end, None
+        self._forget()
+        if end is not None:
+            end.connection_lost(exc)
+
+    def _forget(self) -> None:
+        if self._number >= 0:
+            number, self._number = self._number, -1
+            self._conn.remove_channel(number)
+
+    # --- what asyncssh calls ----------------------------------------------------------------------
+
+    def log_received_packet(self, *_: object) -> None:
+        """Nothing to log."""
+
+    def process_packet(self, pkttype: int, pktid: int, packet: Any) -> bool:
+        """A packet that `Wire` did not handle. Raises asyncssh.ProtocolError, which ends the connection."""
+        if self._peer < 0:
+            raise asyncssh.ProtocolError("Channel not open")
+        if self._close_got:  # what comes late (`late_packets`)
+            return True
+        if pkttype == MSG_CHANNEL_DATA:
+            data = packet.get_string()
+            packet.check_end()
+            if not self.data(memoryview(data)):
+                raise asyncssh.ProtocolError("Window exceeded, or channel not open for sending")
+        elif pkttype == MSG_CHANNEL_WINDOW_ADJUST:
+            more = packet.get_uint32()
+            packet.check_end()
+            if not self.window_adjusted(more):
+                raise asyncssh.ProtocolError("Window too large")
+        elif pkttype == _MSG_EXTENDED_DATA:
+            raise asyncssh.ProtocolError("Invalid extended data type")
+        elif pkttype == _MSG_EOF:
+            packet.check_end()
+            self._eof_came()
+        elif pkttype == _MSG_CLOSE:
+            packet.check_end()
+            self._close_came()
+        elif pkttype == _MSG_REQUEST:  # such as OpenSSH's keepalive, which takes this for a sign of life
+            packet.get_string()
+            if packet.get_boolean() and not self._close_sent:
+                self._conn.send_packet(_MSG_FAILURE, _uint32(self._peer))
+        else:  # the answer to a request, and we have made none
+            raise asyncssh.ProtocolError("Unexpected channel response")
+        return True
+
+    def process_connection_close(self, exc: Exception | None) -> None:
+        """The connection has ended."""
+        opening, self._opening = self._opening, None
+        self._close_sent = self._close_got = True
+        self._pending = None
+        self._kept.clear()
+        if opening is not None:
+            if not opening.done():
+                opening.set_exception(asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, _GONE))
+            self._end = None
+        self._gone(exc)

@@ -1,0 +1,397 @@
+"""The packets of one SSH connection on their way between its socket and its channels, with nothing in between.
+
+asyncssh makes the connection, logs in, and stays what knows SSH: key exchanges, global requests, opening
+channels. What this takes from it, once the login is done, are the packets that carry data: all of them on
+the hot path. They are read into a buffer that all connections share, opened into a second one, handed to
+their channel as a view, and written to the client's socket from there; and the same way back. Every other
+packet goes to asyncssh as it came. While keys are exchanged, and with a cipher that is not AES-GCM, all do.
+
+How asyncssh and this share a connection
+    asyncssh's counts of packets and nonces are the only ones. What is sealed or opened here begins with them
+    and ends with them (`gcm`), before anybody else is called who could seal or open. asyncssh is given whole
+    packets, so that it never keeps the beginning of one; where it does all the same (it had read on before
+    this began, or had to wait for a key exchange), it is given exactly what is missing.
+Back-pressure
+    The socket takes what it takes; the first byte that it does not take makes the connection `blocked`. Then
+    channels keep what they have (one read of their client's socket) and wait, first come first served. When
+    there is room again, each sends `QUANTUM` bytes in turn: a bulk upload starves nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import struct
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, cast
+
+import asyncssh
+
+from tunnels.ssh.gcm import OVERHEAD, TAG, BadTag, Opener, Sealer, can_borrow, padding
+
+if TYPE_CHECKING:
+    from tunnels.ssh.channel import ForwardChannel
+
+#: Message numbers (RFC 4253 section 12, RFC 4254 section 9).
+MSG_IGNORE = 2
+MSG_KEX_LAST = 49
+MSG_CHANNEL_WINDOW_ADJUST = 93
+MSG_CHANNEL_DATA = 94
+
+#: Bytes that one channel sends before it is the turn of the next one.
+QUANTUM = 64 * 1024
+
+#: Bytes that a packet may have: OpenSSH's own limit, PACKET_MAX_SIZE.
+LARGEST_PACKET = 256 * 1024
+
+#: Bytes read at once: a full packet, and room to go on.
+_READ = LARGEST_PACKET + 256 * 1024
+
+#: Bytes sealed before they are written: one read of a client's socket.
+_WRITE = 272 * 1024
+
+_DATA_HEADER = struct.Struct(">BBII")  # padding length, message, channel, bytes
+_EMPTY_IGNORE = (b"\0\0\0\0",)
+_WRAP = 0xFFFFFFFF
+
+
+class _Buffers(threading.local):
+    """Used by one connection at a time: a read, what is made of it, and a write happen in one go."""
+
+    def __init__(self) -> None:
+        self.incoming = memoryview(bytearray(_READ))
+        self.opened = memoryview(bytearray(LARGEST_PACKET))
+        self.plain = memoryview(bytearray(LARGEST_PACKET + OVERHEAD))
+        self.sealed = memoryview(bytearray(max(_WRITE, LARGEST_PACKET) + 2 * OVERHEAD))
+
+
+_buffers = _Buffers()
+
+
+class _Noise:
+    """Random padding (RFC 4253 section 6), drawn a page at a time."""
+
+    def __init__(self) -> None:
+        self._page = b""
+        self._at = 0
+
+    def take(self, size: int) -> bytes:
+        at = self._at
+        if at + size > len(self._page):
+            self._page, at = os.urandom(4096), 0
+        self._at = at + size
+        return self._page[at : at + size]
+
+
+class Wire(asyncio.BufferedProtocol):
+    """What a connection's socket calls back, and what its channels write to."""
+
+    def __init__(self, conn: asyncssh.SSHClientConnection) -> None:
+        private: Any = conn
+        self._conn = private
+        self._loop = asyncio.get_running_loop()
+        self._transport: Any = private._transport  # noqa: SLF001
+        self._incoming, self._opened = _buffers.incoming, _buffers.opened
+        self._plain, self._sealed = _buffers.plain, _buffers.sealed
+        self._noise = _Noise()
+        self._file = -1  # descriptor of the socket, where there is one
+        self._rest = b""  # the beginning of a packet
+        self._sealer: Sealer | None = None
+        self._sealing: object = None  # asyncssh's encryption that the sealer belongs to
+        self._opener: Opener | None = None
+        self._opening: object = None
+        self._full = False  # the socket takes no more
+        self._waiting: deque[ForwardChannel] = deque()
+        self._heard_at = self._loop.time()
+        self._send_packet = conn.send_packet
+        self._send_deferred = private._send_deferred_packets  # noqa: SLF001
+        self._ask_for_life = private._keepalive_timer_callback  # noqa: SLF001
+        self._install()
+
+    def __repr__(self) -> str:
+        return f"<Wire: {len(self._waiting)} channels wait, {'blocked' if self.blocked else 'free'}>"
+
+    def _install(self) -> None:
+        conn, transport = self._conn, self._transport
+        conn.send_packet = self.send_packet
+        conn._send_deferred_packets = self._exchanged  # noqa: SLF001
+        conn._keepalive_timer_callback = self._look_for_life  # noqa: SLF001
+        conn.pause_writing = self.pause_writing
+        conn.resume_writing = self.resume_writing
+        transport.set_write_buffer_limits(high=0, low=0)
+        if isinstance(transport, asyncssh.SSHTCPChannel):  # a connection inside another one
+            conn.data_received = self._data_received
+            return
+        self._file = transport.get_extra_info("socket").fileno()
+        if self._find_opener() is not None:
+            transport.set_protocol(self)
+
+    # --- keys -------------------------------------------------------------------------------------
+
+    def _find_sealer(self) -> Sealer | None:
+        encryption = self._conn._send_encryption  # noqa: SLF001
+        if encryption is not self._sealing:
+            plain = self._conn._compressor is None  # noqa: SLF001
+            self._sealer = Sealer(encryption) if plain and can_borrow(encryption) else None
+            self._sealing = encryption
+        return self._sealer
+
+    def _find_opener(self) -> Opener | None:
+        encryption = self._conn._recv_encryption  # noqa: SLF001
+        if encryption is not self._opening:
+            plain = self._conn._decompressor is None  # noqa: SLF001
+            self._opener = Opener(encryption) if plain and can_borrow(encryption) else None
+            self._opening = encryption
+        return self._opener
+
+    # --- reading ----------------------------------------------------------------------------------
+
+    def get_buffer(self, sizehint: int) -> Any:
+        """Where to read to. Both event loops read, and say so, before anything else happens."""
+        rest = self._rest
+        if rest:
+            self._incoming[: len(rest)] = rest
+        return self._incoming[len(rest) :]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Bytes have come."""
+        size = len(self._rest) + nbytes
+        done = self._read(self._incoming[:size])
+        self._rest = bytes(self._incoming[done:size]) if done < size else b""
+
+    def _data_received(self, data: bytes, datatype: int | None = None) -> None:
+        """Bytes have come through another connection."""
+        if self._rest:
+            data = self._rest + data
+        done = self._read(memoryview(data))
+        self._rest = data[done:]
+
+    def _read(self, data: memoryview) -> int:
+        """Handle whole packets; return how many bytes they are."""
+        self._heard_at = self._loop.time()
+        conn, size, at = self._conn, len(data), 0
+        while at < size and conn._transport is not None:  # noqa: SLF001
+            opener = self._find_opener()
+            if (
+                opener is None
+                or conn._inpbuf  # noqa: SLF001 - it is in the middle of a packet, or busy
+                or conn._recv_handler != conn._recv_pkthdr  # noqa: SLF001
+            ):
+                at += self._pass_on_missing(data[at:], whole_packets=opener is not None)
+                continue
+            done = self._carry(opener, data[at:])
+            at += done
+            rest = size - at
+            if rest < 4:
+                break
+            count = int.from_bytes(data[at : at + 4], "big")
+            end = at + 4 + count + TAG
+            if 16 <= count <= LARGEST_PACKET:
+                if end > size:
+                    break
+            else:
+                end = size  # asyncssh will say what is wrong with it
+            self._pass_on(data[at:end])
+            at = end
+        return at if conn._transport is not None else size  # noqa: SLF001
+
+    def _carry(self, opener: Opener, data: memoryview) -> int:
+        """Hand packets to their channels, up to the first one that is for asyncssh; return where that begins."""
+        conn, opened = self._conn, self._opened
+        channels: dict[int, Any] = conn._channels  # noqa: SLF001
+        size, at, packets = len(data), 0, 0
+        opener.take()
+        while size - at >= 20:
+            length = data[at : at + 4]
+            count = int.from_bytes(length, "big")
+            end = at + 4 + count + TAG
+            if end > size or not 16 <= count <= LARGEST_PACKET:
+                break
+            try:
+                opener.open(length, data[at + 4 : end], opened[:count])
+            except BadTag:  # which asyncssh finds too, and ends the connection
+                break
+            pad, message, number, amount = _DATA_HEADER.unpack_from(opened)
+            channel = channels.get(number) if message in (MSG_CHANNEL_DATA, MSG_CHANNEL_WINDOW_ADJUST) else None
+            if channel is None or not getattr(channel, "carries", False):
+                opener.untake()
+                break
+            if message == MSG_CHANNEL_DATA:
+                well = 10 + amount + pad == count and channel.data(opened[10 : 10 + amount])
+            else:
+                well = 10 + pad == count and channel.window_adjusted(amount)
+            if not well:  # asyncssh asks the channel again, which then says what is wrong
+                opener.untake()
+                break
+            packets += 1
+            at = end
+        opener.give_back()
+        conn._recv_seq = (conn._recv_seq + packets) & _WRAP  # noqa: SLF001
+        return at
+
+    def _pass_on(self, data: memoryview) -> None:
+        """Let asyncssh handle bytes."""
+        self._conn.__class__.data_received(self._conn, bytes(data))
+
+    def _pass_on_missing(self, data: memoryview, *, whole_packets: bool) -> int:
+        """Give asyncssh what it lacks for the packet it is in, or everything; return how much that was."""
+        conn = self._conn
+        count = len(data)
+        if whole_packets:
+            kept = len(conn._inpbuf)  # noqa: SLF001
+            if conn._recv_handler == conn._recv_packet:  # noqa: SLF001 - it has taken the first block
+                needs = 4 + conn._pktlen + conn._recv_macsize - conn._recv_blocksize  # noqa: SLF001
+                count = min(count, max(needs - kept, 1))
+            elif conn._recv_handler == conn._recv_pkthdr:  # noqa: SLF001
+                count = min(count, max(conn._recv_blocksize - kept, 1))  # noqa: SLF001
+        self._pass_on(data[:count])
+        return count
+
+    def eof_received(self) -> bool | None:
+        """The server has closed its side."""
+        return cast("bool | None", self._conn.eof_received())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is gone."""
+        self._conn.connection_lost(exc)
+
+    # --- writing ----------------------------------------------------------------------------------
+
+    @property
+    def blocked(self) -> bool:
+        """Whether channels have to wait before they send more."""
+        return self._full or not self._conn._kex_complete  # noqa: SLF001
+
+    def send_packet(self, pkttype: int, *args: bytes, handler: Any = None) -> None:
+        """Send a packet; what asyncssh and the channels call."""
+        conn = self._conn
+        if pkttype == MSG_IGNORE and args == _EMPTY_IGNORE:
+            # asyncssh sends one before each packet, against an attack on CBC ciphers (CVE-2008-5161).
+            if b"-cbc" not in conn._enc_alg_cs:  # noqa: SLF001
+                return
+        elif pkttype > MSG_KEX_LAST and conn._kex_complete and not self._rekey_due():  # noqa: SLF001
+            sealer = self._find_sealer()
+            payload = b"".join(args)
+            if sealer is not None and len(payload) < LARGEST_PACKET - OVERHEAD:
+                sealer.take()
+                written, plain_size = self._seal(sealer, bytes((pkttype,)) + payload)
+                sealer.give_back()
+                conn._send_seq = (conn._send_seq + 1) & _WRAP  # noqa: SLF001
+                conn._rekey_bytes_sent += plain_size  # noqa: SLF001
+                self._write(written)
+                return
+        self._send_packet(pkttype, *args, handler=handler)
+
+    def _seal(self, sealer: Sealer, payload: bytes) -> tuple[int, int]:
+        """Seal one packet; return its bytes on the wire, and those of them that are encrypted."""
+        plain, size = self._plain, len(payload)
+        pad = padding(size)
+        total = 1 + size + pad
+        plain[0] = pad
+        plain[1 : 1 + size] = payload
+        plain[1 + size : total] = self._noise.take(pad)
+        return sealer.seal(plain[:total], self._sealed, 0), total
+
+    def send_data(self, channel: int, data: memoryview, largest: int) -> None:
+        """Send the data of a channel in packets of at most ``largest`` bytes. Not while this is `blocked`."""
+        sealer = self._find_sealer()
+        if sealer is None or self._rekey_due():
+            self._send_data_slowly(channel, data, largest)
+            return
+        conn, plain, sealed = self._conn, self._plain, self._sealed
+        size, at, packets, carried, written = len(data), 0, 0, 0, 0
+        largest = min(largest, LARGEST_PACKET - OVERHEAD)
+        sealer.take()
+        while at < size:
+            end = min(at + largest, size)
+            count = end - at
+            if written and written + count + 9 + OVERHEAD > _WRITE:
+                self._write(written)
+                written = 0
+            pad = padding(9 + count)
+            total = 10 + count + pad
+            _DATA_HEADER.pack_into(plain, 0, pad, MSG_CHANNEL_DATA, channel, count)
+            plain[10 : 10 + count] = data[at:end]
+            plain[10 + count : total] = self._noise.take(pad)
+            written = sealer.seal(plain[:total], sealed, written)
+            packets += 1
+            carried += total
+            at = end
+        sealer.give_back()
+        conn._send_seq = (conn._send_seq + packets) & _WRAP  # noqa: SLF001
+        conn._rekey_bytes_sent += carried  # noqa: SLF001
+        self._write(written)
+
+    def _send_data_slowly(self, channel: int, data: memoryview, largest: int) -> None:
+        for at in range(0, len(data), largest):
+            piece = data[at : at + largest]
+            header = channel.to_bytes(4, "big") + len(piece).to_bytes(4, "big")
+            self.send_packet(MSG_CHANNEL_DATA, header, bytes(piece))
+
+    def _rekey_due(self) -> bool:
+        conn = self._conn
+        return bool(
+            conn._rekey_bytes_sent >= conn._rekey_bytes  # noqa: SLF001
+            or (conn._rekey_seconds and time.monotonic() >= conn._rekey_time)  # noqa: SLF001
+        )
+
+    def _write(self, size: int) -> None:
+        """Write the first sealed bytes: to the socket what it takes, and the rest to its transport."""
+        transport = self._transport
+        if self._conn._transport is None or transport.is_closing():  # noqa: SLF001
+            return
+        sent = 0
+        if self._file >= 0 and not transport.get_write_buffer_size():
+            try:
+                sent = os.write(self._file, self._sealed[:size])
+            except OSError:  # it is full; or broken, which the transport will find out
+                pass
+        if sent < size:
+            transport.write(bytes(self._sealed[sent:size]))
+
+    # --- waiting ----------------------------------------------------------------------------------
+
+    def wait(self, channel: ForwardChannel) -> None:
+        """Have a channel called when it is its turn to send."""
+        if not channel.queued:
+            channel.queued = True
+            self._waiting.append(channel)
+            if not self.blocked:
+                self._loop.call_soon(self._go_on)
+
+    def pause_writing(self) -> None:
+        """The socket takes no more."""
+        self._full = True
+
+    def resume_writing(self) -> None:
+        """The socket has taken everything."""
+        self._full = False
+        self._go_on()
+
+    def _exchanged(self) -> None:
+        """A key exchange is done; first goes what asyncssh has kept meanwhile."""
+        self._send_deferred()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Let channels send, each in its turn, until the socket is full."""
+        waiting = self._waiting
+        while waiting and not self.blocked:
+            channel = waiting.popleft()
+            channel.queued = False
+            channel.pump(QUANTUM)
+
+    # --- keepalives -------------------------------------------------------------------------------
+
+    def _look_for_life(self) -> None:
+        """Ask the server for an answer; or, where something has come meanwhile, wait that much longer."""
+        conn = self._conn
+        interval = conn._keepalive_interval  # noqa: SLF001
+        silent = self._loop.time() - self._heard_at
+        if silent < interval:
+            again = conn._keepalive_timer_callback  # noqa: SLF001
+            conn._keepalive_timer = self._loop.call_later(interval - silent, again)  # noqa: SLF001
+        else:
+            self._ask_for_life()
