@@ -92,6 +92,7 @@ LAZY: dict[str, tuple[set[str], str]] = {
 #: Who may import what is not ours and not Python's.
 LIBRARIES: dict[str, tuple[set[str], str]] = {
     "asyncssh": ({"ssh"}, "one place to change when it changes, and 160 ms"),
+    "cryptography": ({"ssh.gcm", "ssh.wire"}, "the hot path seals and opens packets itself"),
     "aiohappyeyeballs": ({"ssh", "forwarding.remote"}, "the two places that connect over TCP"),
     "typer": ({"cli"}, "only the command line has one"),
     "rich": ({"cli"}, "only the command line is looked at"),

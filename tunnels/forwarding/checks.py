@@ -111,7 +111,7 @@ class _Glance:
         if self._chan is not None:
             self._chan.abort()
 
-    def data_received(self, data: bytes, datatype: int | None, /) -> None:
+    def data_received(self, data: bytes | memoryview, datatype: int | None, /) -> None:
         """Not wanted."""
 
     def eof_received(self) -> bool:

@@ -1,7 +1,8 @@
 """Couples a socket and a channel by callbacks: no task, no queue and no copy of ours per chunk.
 
 Every callback runs to its end without waiting, so a chunk goes from one kernel buffer to the other
-in one stack: read into a buffer that all sockets share, and written straight to the other descriptor. What the two ends must keep to, each found by breaking it:
+in one stack: read into a buffer that all sockets share, and written straight to the other descriptor.
+What the two ends must keep to, each found by breaking it:
 
 Half-close
     An end of file travels and ends only its own direction (RFC 4254 section 5.3, RFC 9293 section 3.6).
@@ -98,6 +99,8 @@ class SocketEnd(asyncio.BufferedProtocol):
         "_on_lost",
         "_on_made",
         "_paused",
+        "_send",
+        "_stuck",
         "far",
         "transport",
     )
@@ -120,6 +123,8 @@ class SocketEnd(asyncio.BufferedProtocol):
         self._paused = 0
         self._buffer = _buffer.view
         self._file = -1  # descriptor of the socket
+        self._stuck = False  # something is queued for the socket
+        self._send: Callable[[bytes | memoryview], object] | None = None  # the channel, once it is open
 
     @property
     def gone(self) -> bool:
@@ -147,9 +152,8 @@ class SocketEnd(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> Any:
         """Where to read to."""
-        if self._early is None:
-            return self._buffer
-        return self._buffer[: max(EARLY_LIMIT - len(self._early), 1)]
+        early = self._early
+        return self._buffer if early is None else self._buffer[: max(EARLY_LIMIT - len(early), 1)]
 
     def buffer_updated(self, nbytes: int) -> None:
         """Bytes have come from the socket."""
@@ -158,12 +162,15 @@ class SocketEnd(asyncio.BufferedProtocol):
     def data_received(self, data: bytes | memoryview) -> None:
         """Bytes from the socket: on to the channel."""
         self._counters.from_socket += len(data)
-        if self._early is None:
-            self.far.write(data)
-            return
-        self._early += data
-        if len(self._early) >= EARLY_LIMIT:
-            self._pause(_EARLY)
+        if self._send is not None:
+            try:
+                self._send(data)
+            except OSError:  # nobody takes it any more (RFC 4254 section 5.3); the end follows
+                pass
+        elif self._early is not None:
+            self._early += data
+            if len(self._early) >= EARLY_LIMIT:
+                self._pause(_EARLY)
 
     def eof_received(self) -> bool:
         """The peer has sent its last byte; it may still want to read."""
@@ -173,47 +180,52 @@ class SocketEnd(asyncio.BufferedProtocol):
         return True
 
     def pause_writing(self) -> None:
-        """The socket takes no more."""
+        """The socket takes no more: something is queued."""
+        self._stuck = True
         self.far.pause_reading()
 
     def resume_writing(self) -> None:
         """The socket has taken everything."""
+        self._stuck = False
         self.far.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is gone, and with it the reason for the channel."""
         self._gone = True
+        self._file = -1
         self._counters.clients -= 1
-        self._early = None
+        self._early = self._send = None
         self.far.socket_gone(clean=self._eof)
         if self._on_lost is not None:
             self._on_lost(self)
 
     # --- from the other end -----------------------------------------------------------------------
 
-    def channel_opened(self) -> None:
+    def channel_opened(self, channel: Channel) -> None:
         """Hand over what came early. From now on bytes go straight through."""
         early, self._early = self._early, None
+        self._send = channel.write
         if early:
-            self.far.write(bytes(early))
+            self.far.write(early)
         if self._eof:
             self.far.write_eof()
         self._resume(_EARLY)
 
-    def write(self, data: bytes | memoryview) -> None:
+    def write(self, data: bytes | memoryview, _datatype: int | None = None, /) -> None:
         """Bytes for the socket, ours only until this returns: what the kernel does not take is copied."""
-        transport = self.transport
-        if self._gone or transport is None or transport.is_closing():
+        if self._gone:
             return
         size = len(data)
         self._counters.to_socket += size
         sent = 0
-        if self._file >= 0 and not transport.get_write_buffer_size():
+        # The descriptor is open until `connection_lost` returns. Nothing is queued unless the transport said so.
+        if not self._stuck and self._file >= 0:
             try:
                 sent = os.write(self._file, data)
             except OSError:  # it is full; or broken, which the transport will find out
                 pass
-        if sent < size:
+        transport = self.transport
+        if sent < size and transport is not None and not transport.is_closing():
             transport.write(bytes(data[sent:]))
 
     def write_eof(self) -> None:
@@ -266,11 +278,13 @@ class SocketEnd(asyncio.BufferedProtocol):
 class FarEnd:
     """The end that holds the channel; what asyncssh calls a session. None of its callbacks raises."""
 
-    __slots__ = ("_channel", "_eof", "_eof_sent", "_socket", "greeting", "on_closed")
+    __slots__ = ("_channel", "_eof", "_eof_sent", "_socket", "data_received", "greeting", "on_closed")
 
     def __init__(self, socket_end: SocketEnd) -> None:
         self._socket = socket_end
         self._channel: Channel | None = None
+        #: bytes from the far end go straight on to the socket
+        self.data_received: Callable[[bytes | memoryview, int | None], None] = socket_end.write
         self._eof = False  # the far end has sent its last byte
         self._eof_sent = False
         #: makes what the socket's peer is told before the first byte of the far end
@@ -289,14 +303,10 @@ class FarEnd:
             transport = self._socket.transport
             assert transport is not None
             transport.write(self.greeting())
-        self._socket.channel_opened()
+        self._socket.channel_opened(chan)
 
     def session_started(self) -> None:
         """Nothing to do: data is taken from the first moment on."""
-
-    def data_received(self, data: bytes | memoryview, _datatype: int | None, /) -> None:
-        """Bytes from the far end: on to the socket."""
-        self._socket.write(data)
 
     def eof_received(self) -> bool:
         """The far end has sent its last byte; it may still want to read."""
@@ -342,11 +352,11 @@ class FarEnd:
 
     # --- from the other end -----------------------------------------------------------------------
 
-    def write(self, data: bytes | memoryview) -> None:
+    def write(self, data: bytes | bytearray | memoryview) -> None:
         """Bytes for the far end; dropped where it no longer takes any (RFC 4254 section 5.3)."""
         if self._channel is not None:
             try:
-                self._channel.write(data)
+                self._channel.write(memoryview(data))
             except OSError:  # BrokenPipeError: the channel is closing; connection_lost follows
                 pass
 

@@ -46,14 +46,14 @@ class ProxyEnd:
     def session_started(self) -> None:
         """Nothing to do: data is taken from the first moment on."""
 
-    def data_received(self, data: bytes, datatype: int | None, /) -> None:
+    def data_received(self, data: bytes | memoryview, datatype: int | None, /) -> None:
         """Bytes from the client: of its handshake, and then for the destination."""
         if self._far is not None:
             self._far.data_received(data, datatype)
             return
         if self._channel is None:
             return
-        for event in self._socks.receive(data):
+        for event in self._socks.receive(bytes(data)):
             match event:
                 case Send(reply):
                     self._say(reply)

@@ -80,11 +80,14 @@ class ForwardChannel:
     #: That `Wire` may hand it packets.
     carries = True
 
-    def __init__(
-        self, conn: asyncssh.SSHClientConnection, wire: Wire, round_trip: Callable[[], float | None]
-    ) -> None:
-        """``round_trip`` gives the seconds to the server and back. Raises asyncssh.ChannelOpenError."""
-        self._conn: Any = conn
+    def __init__(self, conn: Any, wire: Wire, round_trip: Callable[[], float | None]) -> None:
+        """``conn`` is asyncssh's, and ``round_trip`` gives the seconds to the server and back.
+
+        Raises:
+            asyncssh.ChannelOpenError: the connection has ended.
+
+        """
+        self._conn = conn
         self._wire = wire
         self._end: ChannelEnd | None = None
         self._in = Window(time.monotonic, round_trip)
@@ -126,7 +129,9 @@ class ForwardChannel:
         )
         await self._opening
 
-    def process_open_confirmation(self, send_chan: int, send_window: int, send_pktsize: int, packet: Any) -> None:
+    def process_open_confirmation(
+        self, send_chan: int, send_window: int, send_pktsize: int, packet: Any
+    ) -> None:
         """The server has opened it."""
         opening, self._opening = self._opening, None
         if opening is None:
@@ -290,11 +295,13 @@ class ForwardChannel:
         else:
             assert self._end is not None
             self._end.data_received(data, None)
-            if not self._paused and window.left <= window.size // 2:
+            if window.left <= window.size // 2:
                 self._grant()
         return True
 
     def _grant(self) -> None:
+        if self._paused:  # not before the end has taken what it was given
+            return
         more = self._in.grant()
         if more and not self._close_sent and not self._eof_got and not self._close_got:
             self._conn.send_packet(MSG_CHANNEL_WINDOW_ADJUST, _uint32(self._peer) + _uint32(more))

@@ -25,7 +25,14 @@ SWITCH = "TUNNELS_FAST_PATH"
 _ATTRIBUTES = (
     *("_channels", "_compressor", "_decompressor", "_deferred_packets", "_enc_alg_cs", "_inpbuf"),
     *("_keepalive_interval", "_keepalive_timer", "_kex_complete", "_pktlen", "_recv_blocksize"),
-    *("_recv_encryption", "_recv_macsize", "_recv_seq", "_rekey_bytes", "_rekey_bytes_sent", "_rekey_seconds"),
+    *(
+        "_recv_encryption",
+        "_recv_macsize",
+        "_recv_seq",
+        "_rekey_bytes",
+        "_rekey_bytes_sent",
+        "_rekey_seconds",
+    ),
     *("_rekey_time", "_send_encryption", "_send_seq", "_transport"),
 )
 _METHODS = (

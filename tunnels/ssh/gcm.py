@@ -5,15 +5,14 @@ and not encrypted; then encrypted one byte that counts the padding, the payload 
 multiple of 16 bytes; then the tag. The nonce counts packets.
 
 asyncssh has the keys, makes new ones at each key exchange, and keeps the count. A `Sealer` and an `Opener`
-borrow one key: they `take` the count, handle packets, and `give_back` the count, before anything else can
-use the key. A nonce that is used twice would give the key away.
+borrow one key, and keep no count of their own: the nonce for the next packet is always the one in asyncssh's
+cipher object, whoever handles that packet. A nonce that is used twice would give the key away.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 #: Bytes of a tag.
@@ -24,10 +23,6 @@ OVERHEAD = 4 + 1 + 19 + TAG
 
 _BLOCK = 16
 _COUNT = 0xFFFFFFFFFFFFFFFF
-
-
-class BadTag(Exception):
-    """A packet is not what the other side has sent."""
 
 
 def padding(size: int) -> int:
@@ -52,62 +47,64 @@ def can_borrow(encryption: Any) -> bool:
 
 
 class _Borrowed:
-    """The key of one direction until the next key exchange."""
+    """The key of one direction until the next key exchange. The nonce in asyncssh's cipher is the next one."""
 
-    __slots__ = ("_aes", "_cipher", "_count", "_fixed")
+    __slots__ = ("_cipher", "_count", "_fixed", "_nonce")
 
     def __init__(self, encryption: Any) -> None:
         self._cipher: Any = encryption._cipher  # noqa: SLF001
-        self._aes = AESGCM(self._cipher._key)  # noqa: SLF001
-        self._fixed: bytes = self._cipher._iv[:4]  # noqa: SLF001
+        self._nonce = b""  # what `count` has put into the cipher
+        self._fixed = b""
         self._count = 0
 
-    def take(self) -> None:
-        """Begin to handle packets, where asyncssh has stopped counting."""
-        self._count = int.from_bytes(self._cipher._iv[4:], "big")  # noqa: SLF001
-
-    def give_back(self) -> None:
-        """Let asyncssh go on counting from here."""
-        self._cipher._iv = self._fixed + self._count.to_bytes(8, "big")  # noqa: SLF001
+    def count(self) -> None:
+        """A packet has been handled with the nonce in the cipher: put the next one there."""
+        cipher = self._cipher
+        nonce = cipher._iv  # noqa: SLF001
+        if nonce is not self._nonce:  # asyncssh has counted meanwhile
+            self._fixed, self._count = nonce[:4], int.from_bytes(nonce[4:], "big")
+        self._count = count = (self._count + 1) & _COUNT
+        self._nonce = cipher._iv = self._fixed + count.to_bytes(8, "big")  # noqa: SLF001
 
 
 class Sealer(_Borrowed):
     """Seals packets."""
 
-    __slots__ = ()
+    __slots__ = ("_encrypt_into",)
 
-    def seal(self, plain: memoryview, out: memoryview, at: int) -> int:
-        """Seal ``plain`` (padding length, payload and padding) into ``out`` from ``at`` on; return where it ends."""
-        size = len(plain)
-        length = size.to_bytes(4, "big")
+    def __init__(self, encryption: Any) -> None:
+        super().__init__(encryption)
+        self._encrypt_into = AESGCM(self._cipher._key).encrypt_into  # noqa: SLF001
+
+    def seal(self, plain: memoryview, size: int, out: memoryview, at: int) -> int:
+        """Seal ``plain[:size]``: padding length, payload and padding. It goes to ``out[at:]``; return where it ends."""
         begin = at + 4
         end = begin + size + TAG
+        length = size.to_bytes(4, "big")
         out[at:begin] = length
-        count = self._count
-        self._aes.encrypt_into(self._fixed + count.to_bytes(8, "big"), plain, length, out[begin:end])
-        self._count = (count + 1) & _COUNT
+        self._encrypt_into(self._cipher._iv, plain[:size], length, out[begin:end])  # noqa: SLF001
+        self.count()
         return end
 
 
 class Opener(_Borrowed):
     """Opens packets."""
 
-    __slots__ = ()
+    __slots__ = ("_decrypt_into",)
 
-    def open(self, length: memoryview, sealed: memoryview, plain: memoryview) -> None:
-        """Open what follows the ``length`` of a packet, with its tag, into ``plain``.
+    def __init__(self, encryption: Any) -> None:
+        super().__init__(encryption)
+        self._decrypt_into = AESGCM(self._cipher._key).decrypt_into  # noqa: SLF001
+
+    def open(self, data: memoryview, at: int, end: int, plain: memoryview) -> None:
+        """Open the packet in ``data[at:end]`` into ``plain``. It counts only when `count` is called.
+
+        So whoever finds that the packet is for asyncssh leaves it to asyncssh, which opens it once more.
 
         Raises:
-            BadTag: and nothing is counted, so that asyncssh can find the same.
+            InvalidTag: it is not what the other side has sent.
 
         """
-        count = self._count
-        try:
-            self._aes.decrypt_into(self._fixed + count.to_bytes(8, "big"), sealed, length, plain)
-        except InvalidTag:
-            raise BadTag from None
-        self._count = (count + 1) & _COUNT
-
-    def untake(self) -> None:
-        """The packet that was opened last is asyncssh's, which opens it once more."""
-        self._count = (self._count - 1) & _COUNT
+        begin = at + 4
+        nonce = self._cipher._iv  # noqa: SLF001
+        self._decrypt_into(nonce, data[begin:end], data[at:begin], plain[: end - begin - TAG])

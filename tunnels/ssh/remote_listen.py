@@ -58,7 +58,9 @@ async def listen(
         listener = await conn.create_server(accept_tcp, host, address.port)
     if accepting is not None:
 
-        def process_connection(host: str = "", port: int = 0) -> tuple[Accepted, Callable[[], Awaitable[Any]]]:
+        def process_connection(
+            host: str = "", port: int = 0
+        ) -> tuple[Accepted, Callable[[], Awaitable[Any]]]:
             return accepting(), lambda: accept((host, port))
 
         listener.process_connection = process_connection

@@ -28,8 +28,9 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
 import asyncssh
+from cryptography.exceptions import InvalidTag
 
-from tunnels.ssh.gcm import OVERHEAD, TAG, BadTag, Opener, Sealer, can_borrow, padding
+from tunnels.ssh.gcm import OVERHEAD, TAG, Opener, Sealer, can_borrow, padding
 
 if TYPE_CHECKING:
     from tunnels.ssh.channel import ForwardChannel
@@ -52,6 +53,11 @@ _READ = LARGEST_PACKET + 256 * 1024
 #: Bytes sealed before they are written: one read of a client's socket.
 _WRITE = 272 * 1024
 
+#: Bytes of the smallest packet: length, one block, tag.
+_SMALLEST = 4 + 16 + TAG
+
+_CARRIED = (MSG_CHANNEL_DATA, MSG_CHANNEL_WINDOW_ADJUST)
+_LENGTH = struct.Struct(">I")
 _DATA_HEADER = struct.Struct(">BBII")  # padding length, message, channel, bytes
 _EMPTY_IGNORE = (b"\0\0\0\0",)
 _WRAP = 0xFFFFFFFF
@@ -102,6 +108,7 @@ class Wire(asyncio.BufferedProtocol):
         self._sealing: object = None  # asyncssh's encryption that the sealer belongs to
         self._opener: Opener | None = None
         self._opening: object = None
+        self._between = False  # asyncssh is between two packets, with the keys of `_opener`
         self._full = False  # the socket takes no more
         self._waiting: deque[ForwardChannel] = deque()
         self._heard_at = self._loop.time()
@@ -151,42 +158,37 @@ class Wire(asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> Any:
         """Where to read to. Both event loops read, and say so, before anything else happens."""
         rest = self._rest
-        if rest:
-            self._incoming[: len(rest)] = rest
+        if not rest:
+            return self._incoming
+        self._incoming[: len(rest)] = rest
         return self._incoming[len(rest) :]
 
     def buffer_updated(self, nbytes: int) -> None:
         """Bytes have come."""
-        size = len(self._rest) + nbytes
-        done = self._read(self._incoming[:size])
-        self._rest = bytes(self._incoming[done:size]) if done < size else b""
+        incoming, size = self._incoming, len(self._rest) + nbytes
+        done = self._read(incoming, size)
+        self._rest = b"" if done >= size else bytes(incoming[done:size])
 
     def _data_received(self, data: bytes, datatype: int | None = None) -> None:
         """Bytes have come through another connection."""
         if self._rest:
             data = self._rest + data
-        done = self._read(memoryview(data))
+        done = self._read(memoryview(data), len(data))
         self._rest = data[done:]
 
-    def _read(self, data: memoryview) -> int:
-        """Handle whole packets; return how many bytes they are."""
+    def _read(self, data: memoryview, size: int) -> int:
+        """Handle the whole packets in ``data[:size]``; return how many bytes they are."""
         self._heard_at = self._loop.time()
-        conn, size, at = self._conn, len(data), 0
+        conn, at = self._conn, 0
         while at < size and conn._transport is not None:  # noqa: SLF001
-            opener = self._find_opener()
-            if (
-                opener is None
-                or conn._inpbuf  # noqa: SLF001 - it is in the middle of a packet, or busy
-                or conn._recv_handler != conn._recv_pkthdr  # noqa: SLF001
-            ):
-                at += self._pass_on_missing(data[at:], whole_packets=opener is not None)
+            opener = self._opener if self._between else self._look_between()
+            if opener is None:
+                at += self._pass_on_missing(data[at:size])
                 continue
-            done = self._carry(opener, data[at:])
-            at += done
-            rest = size - at
-            if rest < 4:
+            at = self._carry(opener, data, at, size)
+            if size - at < _SMALLEST:
                 break
-            count = int.from_bytes(data[at : at + 4], "big")
+            (count,) = _LENGTH.unpack_from(data, at)
             end = at + 4 + count + TAG
             if 16 <= count <= LARGEST_PACKET:
                 if end > size:
@@ -197,49 +199,57 @@ class Wire(asyncio.BufferedProtocol):
             at = end
         return at if conn._transport is not None else size  # noqa: SLF001
 
-    def _carry(self, opener: Opener, data: memoryview) -> int:
+    def _carry(self, opener: Opener, data: memoryview, at: int, size: int) -> int:
         """Hand packets to their channels, up to the first one that is for asyncssh; return where that begins."""
         conn, opened = self._conn, self._opened
         channels: dict[int, Any] = conn._channels  # noqa: SLF001
-        size, at, packets = len(data), 0, 0
-        opener.take()
-        while size - at >= 20:
-            length = data[at : at + 4]
-            count = int.from_bytes(length, "big")
+        while size - at >= _SMALLEST:
+            (count,) = _LENGTH.unpack_from(data, at)
             end = at + 4 + count + TAG
             if end > size or not 16 <= count <= LARGEST_PACKET:
                 break
             try:
-                opener.open(length, data[at + 4 : end], opened[:count])
-            except BadTag:  # which asyncssh finds too, and ends the connection
+                opener.open(data, at, end, opened)
+            except InvalidTag:  # which asyncssh finds too, and ends the connection
                 break
             pad, message, number, amount = _DATA_HEADER.unpack_from(opened)
-            channel = channels.get(number) if message in (MSG_CHANNEL_DATA, MSG_CHANNEL_WINDOW_ADJUST) else None
-            if channel is None or not getattr(channel, "carries", False):
-                opener.untake()
+            channel = channels.get(number) if message in _CARRIED else None
+            if channel is None or not channel.__class__.carries:
                 break
             if message == MSG_CHANNEL_DATA:
                 well = 10 + amount + pad == count and channel.data(opened[10 : 10 + amount])
             else:
                 well = 10 + pad == count and channel.window_adjusted(amount)
             if not well:  # asyncssh asks the channel again, which then says what is wrong
-                opener.untake()
                 break
-            packets += 1
+            opener.count()
+            conn._recv_seq = (conn._recv_seq + 1) & _WRAP  # noqa: SLF001
             at = end
-        opener.give_back()
-        conn._recv_seq = (conn._recv_seq + packets) & _WRAP  # noqa: SLF001
         return at
 
+    def _look_between(self) -> Opener | None:
+        """See whether asyncssh is between two packets and not busy; only then the next one can be read here."""
+        conn = self._conn
+        opener = self._find_opener()
+        if (
+            opener is not None
+            and not conn._inpbuf  # noqa: SLF001
+            and conn._recv_handler == conn._recv_pkthdr  # noqa: SLF001
+        ):
+            self._between = True
+            return opener
+        return None
+
     def _pass_on(self, data: memoryview) -> None:
-        """Let asyncssh handle bytes."""
+        """Let asyncssh handle bytes; it may be in the middle of something afterwards, or have other keys."""
+        self._between = False
         self._conn.__class__.data_received(self._conn, bytes(data))
 
-    def _pass_on_missing(self, data: memoryview, *, whole_packets: bool) -> int:
+    def _pass_on_missing(self, data: memoryview) -> int:
         """Give asyncssh what it lacks for the packet it is in, or everything; return how much that was."""
         conn = self._conn
         count = len(data)
-        if whole_packets:
+        if self._opener is not None:
             kept = len(conn._inpbuf)  # noqa: SLF001
             if conn._recv_handler == conn._recv_packet:  # noqa: SLF001 - it has taken the first block
                 needs = 4 + conn._pktlen + conn._recv_macsize - conn._recv_blocksize  # noqa: SLF001
@@ -254,7 +264,8 @@ class Wire(asyncio.BufferedProtocol):
         return cast("bool | None", self._conn.eof_received())
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The socket is gone."""
+        """The socket is gone, and its descriptor will be another one's."""
+        self._file = -1
         self._conn.connection_lost(exc)
 
     # --- writing ----------------------------------------------------------------------------------
@@ -275,9 +286,7 @@ class Wire(asyncio.BufferedProtocol):
             sealer = self._find_sealer()
             payload = b"".join(args)
             if sealer is not None and len(payload) < LARGEST_PACKET - OVERHEAD:
-                sealer.take()
                 written, plain_size = self._seal(sealer, bytes((pkttype,)) + payload)
-                sealer.give_back()
                 conn._send_seq = (conn._send_seq + 1) & _WRAP  # noqa: SLF001
                 conn._rekey_bytes_sent += plain_size  # noqa: SLF001
                 self._write(written)
@@ -292,7 +301,7 @@ class Wire(asyncio.BufferedProtocol):
         plain[0] = pad
         plain[1 : 1 + size] = payload
         plain[1 + size : total] = self._noise.take(pad)
-        return sealer.seal(plain[:total], self._sealed, 0), total
+        return sealer.seal(plain, total, self._sealed, 0), total
 
     def send_data(self, channel: int, data: memoryview, largest: int) -> None:
         """Send the data of a channel in packets of at most ``largest`` bytes. Not while this is `blocked`."""
@@ -303,7 +312,6 @@ class Wire(asyncio.BufferedProtocol):
         conn, plain, sealed = self._conn, self._plain, self._sealed
         size, at, packets, carried, written = len(data), 0, 0, 0, 0
         largest = min(largest, LARGEST_PACKET - OVERHEAD)
-        sealer.take()
         while at < size:
             end = min(at + largest, size)
             count = end - at
@@ -315,11 +323,10 @@ class Wire(asyncio.BufferedProtocol):
             _DATA_HEADER.pack_into(plain, 0, pad, MSG_CHANNEL_DATA, channel, count)
             plain[10 : 10 + count] = data[at:end]
             plain[10 + count : total] = self._noise.take(pad)
-            written = sealer.seal(plain[:total], sealed, written)
+            written = sealer.seal(plain, total, sealed, written)
             packets += 1
             carried += total
             at = end
-        sealer.give_back()
         conn._send_seq = (conn._send_seq + packets) & _WRAP  # noqa: SLF001
         conn._rekey_bytes_sent += carried  # noqa: SLF001
         self._write(written)
@@ -340,15 +347,15 @@ class Wire(asyncio.BufferedProtocol):
     def _write(self, size: int) -> None:
         """Write the first sealed bytes: to the socket what it takes, and the rest to its transport."""
         transport = self._transport
-        if self._conn._transport is None or transport.is_closing():  # noqa: SLF001
+        if self._conn._transport is None:  # noqa: SLF001
             return
         sent = 0
-        if self._file >= 0 and not transport.get_write_buffer_size():
+        if self._file >= 0 and not self._full:
             try:
                 sent = os.write(self._file, self._sealed[:size])
             except OSError:  # it is full; or broken, which the transport will find out
                 pass
-        if sent < size:
+        if sent < size and not transport.is_closing():
             transport.write(bytes(self._sealed[sent:size]))
 
     # --- waiting ----------------------------------------------------------------------------------
