@@ -175,7 +175,10 @@ def socks5_request(address: TcpAddress) -> bytes:
 
 
 class FakeChannel:
-    """A channel that remembers what was asked of it, and through which a test speaks for the far end."""
+    """A channel that remembers what was asked of it, and through which a test speaks for the far end.
+
+    What it delivers is a view that is overwritten afterwards, as it may be in reality.
+    """
 
     def __init__(self, end: ChannelEnd) -> None:
         self.end = end
@@ -190,7 +193,7 @@ class FakeChannel:
 
     # what the relay calls
 
-    def write(self, data: bytes, /) -> None:
+    def write(self, data: bytes | memoryview, /) -> None:
         if self.breaks is not None:
             raise self.breaks
         self.written += data
@@ -207,7 +210,7 @@ class FakeChannel:
     def resume_reading(self) -> None:
         self.paused = False
         while self._kept and not self.paused:
-            self.end.data_received(self._kept.pop(0), None)
+            self._tell(self._kept.pop(0))
         if self._eof_kept and not self._kept:
             self._eof_kept = False
             self.end.eof_received()
@@ -230,7 +233,12 @@ class FakeChannel:
         if self.paused or self._kept:
             self._kept.append(data)
         else:
-            self.end.data_received(data, None)
+            self._tell(data)
+
+    def _tell(self, data: bytes) -> None:
+        shared = bytearray(data)
+        self.end.data_received(memoryview(shared), None)
+        shared[:] = bytes(len(shared))
 
     def deliver_eof(self) -> None:
         """The far end has sent its last byte."""
@@ -272,7 +280,7 @@ class RecordingEnd:
     def session_started(self) -> None:
         self._hear("started")
 
-    def data_received(self, data: bytes, datatype: int | None, /) -> None:
+    def data_received(self, data: bytes | memoryview, datatype: int | None, /) -> None:
         self.data += data
         if "data" not in self.told:
             self._hear("data")

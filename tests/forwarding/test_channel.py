@@ -1,7 +1,7 @@
-"""The shapes that forwarding needs, put to a real channel of asyncssh and to the fake one alike.
+"""The shapes that forwarding needs, put to our channel, to one of asyncssh and to the fake one alike.
 
 What the fakes promise the other tests is only worth something if a channel through a real sshd does the
-same. The memory that a slow reader costs can only be seen here: it is asyncssh's.
+same. The memory that a slow reader costs can only be seen here: it is the channel's.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol
 
-import asyncssh
 import pytest
 
 from tests.e2e.bed.ports import LOOPBACK
@@ -34,9 +33,13 @@ from tests.forwarding.fakes import (
 from tunnels.core.profile import HostKeyPolicy, Profile
 from tunnels.errors import TunnelsError
 from tunnels.forwarding.channel import Channel, ChannelEnd, Link, LinkLost
-from tunnels.forwarding.relay import WRITE_HIGH_WATER, Counters, SocketEnd
+from tunnels.forwarding.relay import Counters, SocketEnd
+from tunnels.ssh import fast_path
+from tunnels.ssh.channel import LARGEST_DATA, ForwardChannel
 from tunnels.ssh.connect import connect as ssh_connect
 from tunnels.ssh.connection import SshConnection
+from tunnels.ssh.stock import StockChannel
+from tunnels.ssh.window import INITIAL
 from tunnels.supervisor.connector import Connection
 
 needs_sshd = pytest.mark.skipif(find_sshd() is None, reason="no sshd: install OpenSSH's server")
@@ -47,11 +50,11 @@ needs_sshd = pytest.mark.skipif(find_sshd() is None, reason="no sshd: install Op
 
 def test_what_is_real_and_what_is_fake_have_the_same_shapes() -> None:
     def shapes(
-        connection: SshConnection, channel: asyncssh.SSHTCPChannel[bytes], end: SocketEnd
+        connection: SshConnection, ours: ForwardChannel, stock: StockChannel, end: SocketEnd
     ) -> tuple[Connection, list[Link], list[Channel], list[ChannelEnd]]:
         recording = RecordingEnd()
         links: list[Link] = [connection, FakeLink()]
-        return connection, links, [channel, FakeChannel(recording)], [end.far, recording]
+        return connection, links, [ours, stock, FakeChannel(recording)], [end.far, recording]
 
     assert callable(shapes)
 
@@ -75,10 +78,10 @@ class FarSide(Protocol):
         """What our end was given."""
 
     async def says(self, data: bytes) -> None:
-        """Send, and wait until asyncssh has it."""
+        """Send, and wait until the channel has it."""
 
     async def ends(self) -> None:
-        """Say everything, and wait until asyncssh knows."""
+        """Say everything, and wait until the channel knows."""
 
     async def hears(self, data: bytes) -> None:
         """Receive exactly this."""
@@ -130,21 +133,18 @@ class RealFarSide:
         return self.end.channel
 
     @property
-    def _its(self) -> Any:
-        """What asyncssh keeps to itself."""
-        return self.channel
+    def _its(self) -> ForwardChannel | StockChannel:
+        assert isinstance(self.end.channel, ForwardChannel | StockChannel)
+        return self.end.channel
 
     async def says(self, data: bytes) -> None:
-        before = len(self.end.data) + self._kept()
+        before = len(self.end.data) + self._its.kept
         await self.peer.send(data)
-        await until(lambda: len(self.end.data) + self._kept() == before + len(data))
-
-    def _kept(self) -> int:
-        return sum(len(data) for data, _ in self._its._recv_buf)
+        await until(lambda: len(self.end.data) + self._its.kept == before + len(data))
 
     async def ends(self) -> None:
         self.peer.end()
-        await until(lambda: self._its._recv_state != "open")
+        await until(lambda: self._its.ended)
 
     async def hears(self, data: bytes) -> None:
         assert await self.peer.receive(len(data)) == data
@@ -194,11 +194,18 @@ async def fake_far_side() -> AsyncIterator[FarSide]:
 FarSides = Callable[[], AbstractAsyncContextManager[FarSide]]
 
 
-@pytest.fixture(params=["fake", pytest.param("real", marks=[pytest.mark.openssh, needs_sshd])])
-def far_side(request: pytest.FixtureRequest) -> FarSides:
-    """Both kinds of channel, one after the other."""
+@pytest.fixture(
+    params=[
+        "fake",
+        *(pytest.param(kind, marks=[pytest.mark.openssh, needs_sshd]) for kind in ("ours", "stock")),
+    ]
+)
+def far_side(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> FarSides:
+    """Every kind of channel, one after the other."""
     if request.param == "fake":
         return fake_far_side
+    if request.param == "stock":
+        monkeypatch.setenv(fast_path.SWITCH, "off")
     server: Sshd = request.getfixturevalue("sshd")
 
     @asynccontextmanager
@@ -207,6 +214,8 @@ def far_side(request: pytest.FixtureRequest) -> FarSides:
         with destination() as (address, accept):
             async with connected(server) as connection:
                 await connection.open_channel(end, address, (LOOPBACK, 4711))
+                kind = StockChannel if request.param == "stock" else ForwardChannel
+                assert isinstance(end.channel, kind)
                 with await accept() as peer:
                     yield RealFarSide(end, peer)
 
@@ -250,7 +259,7 @@ async def test_an_end_of_file_waits_behind_what_is_kept(far_side: FarSides) -> N
 
 async def test_a_pause_in_the_middle_of_a_delivery_leaves_the_rest(far_side: FarSides) -> None:
     class Pausing(RecordingEnd):
-        def data_received(self, data: bytes, datatype: int | None, /) -> None:
+        def data_received(self, data: bytes | memoryview, datatype: int | None, /) -> None:
             super().data_received(data, datatype)
             assert self.channel is not None
             self.channel.pause_reading()
@@ -261,6 +270,9 @@ async def test_a_pause_in_the_middle_of_a_delivery_leaves_the_rest(far_side: Far
         await far.says(b"one")
         await far.says(b"two")
         far.channel.resume_reading()
+        if isinstance(far.channel, StockChannel):  # asyncssh must be relieved of everything at once
+            assert far.end.data == b"onetwo"
+            return
         assert far.end.data == b"one"
         far.channel.resume_reading()
         assert far.end.data == b"onetwo"
@@ -287,14 +299,17 @@ async def test_a_channel_that_is_gone_says_so_once_and_takes_no_more_bytes(far_s
 
 # --- what a slow reader costs ---------------------------------------------------------------------
 
-WINDOW = 2 * MIB  #: asyncssh's, for each channel
-
 
 @pytest.mark.openssh
 @needs_sshd
 @pytest.mark.time_limit(30)
-async def test_a_slow_reader_of_64_mib_costs_no_more_than_two_windows(sshd: Sshd) -> None:
+@pytest.mark.parametrize(("kind", "windows"), [("ours", 1), ("stock", 2)])
+async def test_a_slow_reader_of_64_mib_costs_one_window_and_two_with_the_channels_of_asyncssh(
+    kind: str, windows: int, sshd: Sshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """asyncssh 2.24.1 grants a new window at the first chunk after a pause; unguarded, this grows with time."""
+    if kind == "stock":
+        monkeypatch.setenv(fast_path.SWITCH, "off")
     size = 64 * MIB
     near, ours = tcp_pair(narrow=True)
     counters = Counters()
@@ -305,7 +320,6 @@ async def test_a_slow_reader_of_64_mib_costs_no_more_than_two_windows(sshd: Sshd
             await loop.connect_accepted_socket(lambda: end, ours)
             await connection.open_channel(end.far, address, (LOOPBACK, 4711))
             channel: Any = end.far._channel
-            assert channel.get_recv_window() == WINDOW
             with await accept() as sender:
                 sender.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MIB)
                 block = random.Random(1).randbytes(MIB)
@@ -319,8 +333,7 @@ async def test_a_slow_reader_of_64_mib_costs_no_more_than_two_windows(sshd: Sshd
                 worst, received, digest = 0, 0, hashlib.sha256()
                 while received < size:
                     assert end.transport is not None
-                    kept = sum(len(data) for data, _ in channel._recv_buf)
-                    worst = max(worst, kept + end.transport.get_write_buffer_size())
+                    worst = max(worst, channel.kept + end.transport.get_write_buffer_size())
                     # One small read for each turn of the loop, in which a large one comes from the server.
                     piece = await loop.sock_recv(reader.sock, 64 * KIB)
                     received += len(piece)
@@ -328,8 +341,8 @@ async def test_a_slow_reader_of_64_mib_costs_no_more_than_two_windows(sshd: Sshd
                 await sending
                 assert await reader.rest() == b""
                 assert digest.digest() == hashlib.sha256(block * (size // MIB)).digest()
-            assert worst > WINDOW  # it was slow enough for its channel to be paused
-            assert worst <= 2 * WINDOW + 2 * WRITE_HIGH_WATER, f"{worst / MIB:.1f} MiB"
+            assert worst > INITIAL / 2  # it was slow enough for its channel to be paused
+            assert worst <= windows * INITIAL + LARGEST_DATA, f"{worst / MIB:.1f} MiB"
             assert counters.to_socket == size
             reader.end()
             await until(lambda: end.gone)

@@ -12,7 +12,7 @@ import pytest
 from tests.forwarding import fakes
 from tests.forwarding.fakes import KIB, MIB, ONE_READ, Coupled, coupled, turns, until
 from tunnels.errors import ConnectionLost
-from tunnels.forwarding.relay import EARLY_LIMIT, WRITE_HIGH_WATER, Counters, SocketEnd, reset
+from tunnels.forwarding.relay import EARLY_LIMIT, Counters, SocketEnd, reset
 
 every_loop = fakes.every_loop
 pytestmark = pytest.mark.usefixtures("every_loop")
@@ -205,12 +205,10 @@ def stall(relay: Coupled) -> int:
 async def test_a_client_that_does_not_read_stops_its_channel() -> None:
     async with coupled(narrow=True) as relay:
         stall(relay)
-        assert relay.transport.get_write_buffer_size() <= WRITE_HIGH_WATER + 32 * KIB
+        assert 0 < relay.transport.get_write_buffer_size() <= 32 * KIB
 
 
-async def test_after_a_pause_all_that_was_kept_is_taken_before_the_channel_is_paused_again() -> None:
-    # At the first chunk that asyncssh 2.24.1 delivers after a pause it grants a whole window. A pause before
-    # the last one would leave it with what it had kept and a window on top, again and again.
+async def test_after_a_pause_no_more_is_taken_than_the_client_reads() -> None:
     async with coupled(narrow=True) as relay:
         stall(relay)
         for number in range(64):
@@ -220,7 +218,8 @@ async def test_after_a_pause_all_that_was_kept_is_taken_before_the_channel_is_pa
         while relay.channel.kept == 2 * MIB:  # until the socket's own buffer is empty
             await relay.peer.receive(16 * KIB)
 
-        assert relay.channel.kept == 0
+        assert relay.channel.kept >= 2 * MIB - 64 * KIB
+        assert relay.transport.get_write_buffer_size() <= 32 * KIB
         assert (relay.channel.pauses, relay.channel.paused) == (2, True)
 
 

@@ -257,6 +257,16 @@ class ForwardChannel:
         self._pending = None
         self.close()
 
+    @property
+    def kept(self) -> int:
+        """Bytes that wait for `resume_reading`."""
+        return sum(map(len, self._kept))
+
+    @property
+    def ended(self) -> bool:
+        """Whether the far end has sent its last byte."""
+        return self._eof_got or self._close_got
+
     def _discard_kept(self) -> None:
         self._kept.clear()
         self._paused = False

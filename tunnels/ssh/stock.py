@@ -39,6 +39,16 @@ class StockChannel:
         self.close = chan.close
         self.abort = chan.abort
 
+    @property
+    def kept(self) -> int:
+        """Bytes that wait for `resume_reading`."""
+        return sum(len(data) for data, _ in self._chan._recv_buf)  # noqa: SLF001
+
+    @property
+    def ended(self) -> bool:
+        """Whether the far end has sent its last byte."""
+        return bool(self._chan._recv_state != "open")  # noqa: SLF001
+
     def pause_reading(self) -> None:
         """Deliver nothing until `resume_reading`; in the middle of a delivery, after it."""
         self._paused = True
