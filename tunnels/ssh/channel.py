@@ -25,7 +25,8 @@ from typing import Any
 import asyncssh
 
 from tunnels.forwarding.channel import ChannelEnd
-from tunnels.ssh.window import Window
+from tunnels.ssh.channel_open import uint32
+from tunnels.ssh.window import INITIAL, Window
 from tunnels.ssh.wire import MSG_CHANNEL_DATA, MSG_CHANNEL_WINDOW_ADJUST, Wire
 
 _MSG_OPEN = 90
@@ -43,10 +44,6 @@ LARGEST_DATA = 64 * 1024
 _LARGEST_WINDOW = 0xFFFFFFFF
 
 _GONE = "SSH connection closed"
-
-
-def _uint32(value: int) -> bytes:
-    return value.to_bytes(4, "big")
 
 
 class ForwardChannel:
@@ -80,7 +77,9 @@ class ForwardChannel:
     #: That `Wire` may hand it packets.
     carries = True
 
-    def __init__(self, conn: Any, wire: Wire, round_trip: Callable[[], float | None]) -> None:
+    def __init__(
+        self, conn: Any, wire: Wire, round_trip: Callable[[], float | None], *, window: int = INITIAL
+    ) -> None:
         """``conn`` is asyncssh's, and ``round_trip`` gives the seconds to the server and back.
 
         Raises:
@@ -90,7 +89,7 @@ class ForwardChannel:
         self._conn = conn
         self._wire = wire
         self._end: ChannelEnd | None = None
-        self._in = Window(time.monotonic, round_trip)
+        self._in = Window(time.monotonic, round_trip, window)
         self._out = 0  # bytes that the far end takes before it has to say more
         self._largest = 0  # bytes of data in one packet to the far end
         self._peer = -1  # the far end's number
@@ -123,8 +122,8 @@ class ForwardChannel:
         self._opening = asyncio.get_running_loop().create_future()
         self._conn.send_packet(
             _MSG_OPEN,
-            _uint32(len(kind)) + kind,
-            _uint32(self._number) + _uint32(self._in.left) + _uint32(LARGEST_DATA),
+            uint32(len(kind)) + kind,
+            uint32(self._number) + uint32(self._in.left) + uint32(LARGEST_DATA),
             *args,
         )
         await self._opening
@@ -235,7 +234,7 @@ class ForwardChannel:
             return
         if self._eof_wanted and not self._eof_sent:
             self._eof_sent = True
-            self._conn.send_packet(_MSG_EOF, _uint32(self._peer))
+            self._conn.send_packet(_MSG_EOF, uint32(self._peer))
         if self._close_wanted:
             self._send_close()
 
@@ -276,7 +275,7 @@ class ForwardChannel:
     def _send_close(self) -> None:
         self._close_sent = True
         self._pending = None
-        self._conn.send_packet(_MSG_CLOSE, _uint32(self._peer))
+        self._conn.send_packet(_MSG_CLOSE, uint32(self._peer))
         if self._close_got:
             self._tell()
 
@@ -314,7 +313,7 @@ class ForwardChannel:
             return
         more = self._in.grant()
         if more and not self._close_sent and not self._eof_got and not self._close_got:
-            self._conn.send_packet(MSG_CHANNEL_WINDOW_ADJUST, _uint32(self._peer) + _uint32(more))
+            self._conn.send_packet(MSG_CHANNEL_WINDOW_ADJUST, uint32(self._peer) + uint32(more))
 
     def _tell(self) -> None:
         """Tell the end what was kept, and then what came after it."""
@@ -390,7 +389,7 @@ class ForwardChannel:
             if not self.data(memoryview(data)):
                 raise asyncssh.ProtocolError("Window exceeded, or channel not open for sending")
         elif pkttype == MSG_CHANNEL_WINDOW_ADJUST:
-            more = packet.get_uint32()
+            more = packet.getuint32()
             packet.check_end()
             if not self.window_adjusted(more):
                 raise asyncssh.ProtocolError("Window too large")
@@ -405,7 +404,7 @@ class ForwardChannel:
         elif pkttype == _MSG_REQUEST:  # such as OpenSSH's keepalive, which takes this for a sign of life
             packet.get_string()
             if packet.get_boolean() and not self._close_sent:
-                self._conn.send_packet(_MSG_FAILURE, _uint32(self._peer))
+                self._conn.send_packet(_MSG_FAILURE, uint32(self._peer))
         else:  # the answer to a request, and we have made none
             raise asyncssh.ProtocolError("Unexpected channel response")
         return True

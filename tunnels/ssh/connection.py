@@ -16,6 +16,7 @@ from tunnels.errors import TunnelsError
 from tunnels.forwarding.channel import Acceptor, ChannelEnd, LinkLost, Origin, RemoteListener
 from tunnels.ssh import fast_path, remote_listen
 from tunnels.ssh.channel import ForwardChannel
+from tunnels.ssh.channel_open import direct
 from tunnels.ssh.client import Client
 from tunnels.ssh.dial import address_of, heard, let_say_goodbye, limit_retransmission_timeout
 from tunnels.ssh.doubt import Doubt
@@ -138,7 +139,7 @@ class SshConnection:
                     await self._open_stock(end, connect, origin)
                 else:
                     channel = ForwardChannel(self._conn, self._wire, self._round_trip_seconds)
-                    await channel.open(end, *_direct(connect, origin))
+                    await channel.open(end, *direct(connect, origin))
         except asyncssh.ChannelOpenError as exc:
             self._disown(end)
             if self._gone:
@@ -321,24 +322,3 @@ class SshConnection:
         self._paused = False
         for end in self._ends:
             end.link_resumed()
-
-
-def _direct(connect: Address, origin: Origin) -> tuple[bytes, ...]:
-    """The kind of a channel that the server is to connect, and what comes with it.
-
-    RFC 4254 section 7.2; OpenSSH's PROTOCOL section 2.4, whose last two fields are reserved.
-    """
-    if isinstance(connect, TcpAddress):
-        host, (origin_host, origin_port) = connect.host or "localhost", origin
-        ends = _string(host) + _uint32(connect.port) + _string(origin_host) + _uint32(origin_port)
-        return b"direct-tcpip", ends
-    return b"direct-streamlocal@openssh.com", _string(connect.path) + _string("") + _uint32(0)
-
-
-def _string(text: str) -> bytes:
-    raw = text.encode("utf-8", "surrogateescape")
-    return _uint32(len(raw)) + raw
-
-
-def _uint32(number: int) -> bytes:
-    return number.to_bytes(4, "big")

@@ -17,6 +17,7 @@ from tunnels.core.backoff import probe_limit
 from tunnels.core.profile import HostKeyPolicy, Profile
 from tunnels.core.question import Dialogue
 from tunnels.errors import ConnectionLost
+from tunnels.ssh import fast_path
 from tunnels.ssh.client import Client
 from tunnels.ssh.destination import Destination
 from tunnels.ssh.dial import has_lost_its_address, heard, let_say_goodbye, limit_retransmission_timeout
@@ -223,7 +224,7 @@ class Kept:
         self.addresses = addresses
         self.users: set[Lease] = set()
         self.name = key.chain[-1].jump_name
-        self.onward = Onward(conn, self.name, hops.scope)
+        self.onward = Onward(conn, self.name, hops.scope, fast_path.install(conn))
         self.lost: ConnectionLost | None = None
         self._hops = hops
         self._command = command

@@ -8,14 +8,23 @@ from typing import Any
 
 import asyncssh
 
+from tunnels.core.address import TcpAddress
+from tunnels.ssh.carrier import Carrier
+from tunnels.ssh.channel import ForwardChannel
+from tunnels.ssh.channel_open import direct
+from tunnels.ssh.window import LARGEST
+from tunnels.ssh.wire import Wire
 from tunnels.tasks import TaskScope
 
 
 class Onward:
     """Opens channels for connections that go on from a jump host, which others may be using too."""
 
-    def __init__(self, conn: asyncssh.SSHClientConnection, name: str, scope: TaskScope) -> None:
+    def __init__(
+        self, conn: asyncssh.SSHClientConnection, name: str, scope: TaskScope, wire: Wire | None = None
+    ) -> None:
         self.name = name  #: what messages call the jump host
+        self._wire = wire
         self._conn = conn
         self._scope = scope
 
@@ -29,10 +38,19 @@ class Onward:
         self._scope.spawn(self._open(factory, host, port, done), name=f"connection from {self.name}")
         return await done
 
+    async def _open_channel(self, factory: Any, host: str, port: int) -> tuple[Any, Any]:
+        if self._wire is None:
+            return await self._conn.create_connection(factory, host, port)
+        # The connection inside is never told to stop reading: a large window costs nothing, and is never in the way.
+        channel = ForwardChannel(self._conn, self._wire, lambda: None, window=LARGEST)
+        carrier = Carrier(factory)
+        await channel.open(carrier, *direct(TcpAddress(host, port), ("", 0)))
+        return carrier, carrier.protocol
+
     async def _open(self, factory: Any, host: str, port: int, done: asyncio.Future[tuple[Any, Any]]) -> None:
         chan = None
         try:
-            chan, session = await self._conn.create_connection(factory, host, port)
+            chan, session = await self._open_channel(factory, host, port)
             if not done.done():
                 done.set_result((chan, session))
                 return

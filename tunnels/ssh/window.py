@@ -25,13 +25,15 @@ class Window:
 
     __slots__ = ("_clock", "_granted_at", "_round_trip", "left", "size")
 
-    def __init__(self, clock: Callable[[], float], round_trip: Callable[[], float | None]) -> None:
+    def __init__(
+        self, clock: Callable[[], float], round_trip: Callable[[], float | None], size: int = INITIAL
+    ) -> None:
         """``clock`` is in seconds, and ``round_trip`` the latest one of the connection, if there is any."""
         self._clock = clock
         self._round_trip = round_trip
         self._granted_at = clock()
-        self.size = INITIAL  #: bytes
-        self.left = INITIAL  #: bytes that the server may still send
+        self.size = size  #: bytes
+        self.left = size  #: bytes that the server may still send
 
     def grant(self) -> int:
         """All that came has been read: return how many more bytes to allow, 0 while there are enough left."""

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, cast
 import asyncssh
 from cryptography.exceptions import InvalidTag
 
+from tunnels.ssh.carrier import Carrier
 from tunnels.ssh.gcm import OVERHEAD, TAG, Opener, Sealer, can_borrow, padding
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ class Wire(asyncio.BufferedProtocol):
         conn.pause_writing = self.pause_writing
         conn.resume_writing = self.resume_writing
         transport.set_write_buffer_limits(high=0, low=0)
-        if isinstance(transport, asyncssh.SSHTCPChannel):  # a connection inside another one
+        if isinstance(transport, asyncssh.SSHTCPChannel | Carrier):  # a connection inside another one
             conn.data_received = self._data_received
             return
         self._file = transport.get_extra_info("socket").fileno()
