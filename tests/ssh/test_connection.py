@@ -40,7 +40,7 @@ from tunnels.forwarding.channel import ChannelEnd, LinkLost, Origin
 from tunnels.forwarding.door import Door
 from tunnels.forwarding.local import LocalForwarder
 from tunnels.forwarding.remote import RemoteForwarder
-from tunnels.ssh import agent_keys, doubt, hop, options
+from tunnels.ssh import agent_keys, doubt, fast_path, hop, options
 from tunnels.ssh import connect as making
 from tunnels.ssh import connection as connections
 from tunnels.ssh.agent_keys import AgentKeys
@@ -92,6 +92,12 @@ def profile(server: Sshd, **keys: Any) -> Profile:
         ),
         **keys,
     )
+
+
+@pytest.fixture
+def stock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections whose channels are asyncssh's own; what guards those is of no use to ours."""
+    monkeypatch.setenv(fast_path.SWITCH, "off")
 
 
 @asynccontextmanager
@@ -802,6 +808,7 @@ async def test_a_connection_that_is_lost_before_anybody_looked_is_lost_all_the_s
     assert len(lost) == 1
 
 
+@pytest.mark.usefixtures("stock")
 async def test_a_channel_that_the_server_opens_in_the_very_moment_of_the_loss_is_none(
     sshd: Sshd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -820,6 +827,7 @@ async def test_a_channel_that_the_server_opens_in_the_very_moment_of_the_loss_is
         assert end.on_closed is None
 
 
+@pytest.mark.usefixtures("stock")
 async def test_asyncssh_finding_itself_disconnected_is_a_lost_link(
     sshd: Sshd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -836,6 +844,7 @@ async def test_asyncssh_finding_itself_disconnected_is_a_lost_link(
 # --- a link that is full --------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("stock")
 async def test_a_link_that_stalls_stops_every_channel_and_starts_them_again(
     another_sshd: Callable[..., Sshd],
 ) -> None:
@@ -879,6 +888,7 @@ async def test_a_link_that_stalls_stops_every_channel_and_starts_them_again(
             peer.close()
 
 
+@pytest.mark.usefixtures("stock")
 async def test_an_end_that_got_no_channel_on_a_full_link_does_not_stay_stopped(sshd: Sshd) -> None:
     end = RecordingEnd()
     async with connected(sshd) as connection:
@@ -1028,6 +1038,7 @@ async def test_a_destination_that_answers_after_the_connection_is_lost_is_let_go
 # --- what asyncssh must have ----------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("stock")
 async def test_asyncssh_still_has_what_we_put_ourselves_in_the_way_of(sshd: Sshd) -> None:
     """Where one of them is missing, our guard is off without a word: this is the word."""
     for name in ("pause_writing", "resume_writing", "_cleanup", "_make_keepalive_request"):

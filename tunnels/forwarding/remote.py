@@ -158,7 +158,11 @@ async def _connect(factory: Callable[[], asyncio.BaseProtocol], connect: Address
         return transport
     found = await loop.getaddrinfo(connect.host or "localhost", connect.port, type=socket.SOCK_STREAM)
     sock = await aiohappyeyeballs.start_connection(found, happy_eyeballs_delay=0.25, interleave=1)
-    transport, _ = await loop.create_connection(factory, sock=sock)
+    try:
+        transport, _ = await loop.create_connection(factory, sock=sock)
+    except BaseException:  # also when nobody waits for it any more
+        sock.close()
+        raise
     return transport
 
 
