@@ -101,6 +101,24 @@ def rewrite(path: Path, change: Callable[[str], str]) -> None:
         raise UsageError(f"{path} cannot be written: {exc.strerror or exc}") from exc
 
 
+def put(path: Path, after: str, *, before: str | None) -> None:
+    """Write the whole text, which has been found good, if the file is still what it was ``before``.
+
+    Raises:
+        UsageError: somebody else has changed it, or it cannot be written. Then it stays as it is.
+
+    """
+    target = path.resolve()
+    try:
+        with _alone(target.parent):
+            there = target.read_bytes().decode("utf-8", "replace") if target.exists() else None
+            if there != before:
+                raise UsageError(f"{path} has been changed by somebody else meanwhile")
+            _replace(target, after, is_new=before is None)
+    except OSError as exc:
+        raise UsageError(f"{path} cannot be written: {exc.strerror or exc}") from exc
+
+
 def read(path: Path) -> str | None:
     """The text of the file, with its own line ends; None if there is none. Raises ProfileError."""
     try:

@@ -49,6 +49,11 @@ class Verbs(TyperGroup):
         """The names, for the help and for completion."""
         return list(VERBS)
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The verb and its arguments; a lone -h is no flag of ssh, and asks for help there too."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command, ["--help"] if name in WITH_SSH_FLAGS and rest == ["-h"] else rest
+
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """One verb, ready to run; None if there is no such."""
         found = VERBS.get(cmd_name)

@@ -75,5 +75,7 @@ def _seconds(seconds: float) -> int:
 
 
 def _quoted(file: str) -> str:
-    """A file as ssh's own options want it: several stand in one line, with blanks between them."""
-    return f'"{file}"' if " " in file else file
+    """A file as ssh's own options want it: several stand in one line, with blanks between them (misc.c argv_split)."""
+    if not set(file) & set(" \t'\"\\#"):
+        return file
+    return '"' + file.replace("\\", "\\\\").replace('"', '\\"') + '"'

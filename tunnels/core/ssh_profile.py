@@ -166,6 +166,9 @@ class _Reader:
             raise UsageError(
                 "-J stands twice", hint="several hops stand in one, with commas: -J gate,bastion"
             )
+        if letter == "i":  # as it is: only the values of -o are split into words
+            self._files.setdefault("identity_file", []).append(self._path(value, "-i"))
+            return
         if letter in "LRD":
             kind = {"L": ForwardKind.LOCAL, "R": ForwardKind.REMOTE, "D": ForwardKind.DYNAMIC}[letter]
             self._rules.append(parse_forward(kind, value))
