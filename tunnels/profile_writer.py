@@ -93,7 +93,8 @@ def rewrite(path: Path, change: Callable[[str], str]) -> None:
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _alone(target.parent):
             before = read(path)
-            after = change(before or "")
+            mark = "\ufeff" if before and before.startswith("\ufeff") else ""
+            after = mark + change((before or "").removeprefix(mark))
             profiles.parse(after, str(path))
             if after != before:
                 _replace(target, after, is_new=before is None)
@@ -202,7 +203,7 @@ def _without(text: str, name: str, path: Path) -> str:
 
 def _parsed(text: str, path: Path) -> dict[str, Any]:
     profiles.parse(text, str(path))
-    return tomllib.loads(text.removeprefix("\ufeff"))
+    return tomllib.loads(text)
 
 
 def _plain(table: Table) -> dict[str, Any]:
@@ -212,7 +213,7 @@ def _plain(table: Table) -> dict[str, Any]:
 def _same(text: str, wanted: dict[str, Any]) -> bool:
     """Whether the text says this and nothing else; an empty table of profiles is the same as none."""
     try:
-        said = tomllib.loads(text.removeprefix("\ufeff"))
+        said = tomllib.loads(text)
     except ValueError:
         return False
     return {**said, "profiles": said.get("profiles", {})} == {

@@ -67,7 +67,7 @@ def parse(text: str, path: str) -> ProfileFile:
         ProfileError: every problem of the text.
 
     """
-    return _parse(text, Path(path), None)
+    return _parse(text.removeprefix("\ufeff"), Path(path), None)  # as `load`
 
 
 def is_missing(error: ProfileError) -> bool:
