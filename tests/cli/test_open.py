@@ -87,7 +87,7 @@ def test_what_makes_no_tunnel_is_refused_before_a_daemon_is_started(arguments: l
     path = profile_file()
     result = tunnels("open", *arguments)
     assert result.code == 2
-    assert said in result.words
+    assert said in result.words + result.out
     assert path.read_text() == FILE
     assert not paths.socket_path().exists()
 

@@ -146,3 +146,16 @@ def test_with_another_file_what_was_opened_is_forgotten(home: Path) -> None:
     config.open("vps", TABLE)
     config.use(home / "other.toml")
     assert config.opened == {}
+
+
+def test_a_file_that_was_there_is_not_taken_for_empty_because_something_was_opened() -> None:
+    """A reload while a dotfile manager changes the file would stop everything."""
+    config = Config(profile_file())
+    config.load()
+    config.open("vps", TABLE)
+    config.path.unlink()
+    with pytest.raises(ProfileError):
+        config.load()
+    with pytest.raises(ProfileError):
+        config.open("other", TABLE)
+    assert config.check() is not None

@@ -417,3 +417,12 @@ async def test_the_next_daemon_takes_it_up_also_without_a_file() -> None:
     bench.handlers._config.opened = {"vps": TABLE}
     await bench.handlers.take_up(("vps",))
     assert bench.calls == [("up", "vps")]
+
+
+async def test_a_file_that_comes_later_is_not_forgotten_over_it() -> None:
+    bench = Bench(None)
+    bench.handlers._config.opened = {"vps": TABLE}
+    await bench.handlers.take_up(("vps", "work-db"))
+    profile_file(FILE + "autostart = true\n")
+    await bench.handlers._try_to_take_up()
+    assert [name for _, name in bench.calls] == ["vps", "work-db", "home"]

@@ -27,13 +27,14 @@ class Config:
         self.error: ProfileError | None = None
         self._good: ProfileFile | None = None
         self._seen: Fingerprint | None = None
+        self._existed = False
         self.opened: dict[str, Table] = {}
 
     def load(self) -> ProfileFile:
         """Read the file now. Raises ProfileError, and then the last good version stays in force."""
         self._seen = profiles.fingerprint(self.path)
         try:
-            file = self._file() if self.opened else profiles.load(self.path)
+            file = self._read()
             self.forget(set(file.profiles))  # what has been given a profile since
             self._good = opened.with_opened(file, self.opened)
         except ProfileError as error:
@@ -45,19 +46,34 @@ class Config:
     def open(self, name: str, table: Table) -> Profile:
         """Have one more profile than the file has. Raises UsageError, and then it is not had."""
         more = {**self.opened, name: table}
-        opened.check_size(more)
         profile = opened.profile_of(name, table, self._file())
+        opened.check_size(more)  # only now, when it is known to be shallow
         self.opened = more
         return profile
 
+    @property
+    def is_there(self) -> bool:
+        """Whether there has been a file; without one, what was opened can still run."""
+        return self._existed
+
+    def _read(self) -> ProfileFile:
+        """The file alone, which is needed if nothing has been opened."""
+        if self.opened:
+            return self._file()
+        file = profiles.load(self.path)
+        self._existed = True
+        return file
+
     def _file(self) -> ProfileFile:
-        """The file alone, which an opened tunnel can do without."""
+        """The file alone. An opened tunnel can do without one, but a file that was there is not taken for empty."""
         try:
-            return profiles.load(self.path)
+            file = profiles.load(self.path)
         except ProfileError as error:
-            if not profiles.is_missing(error):
+            if self._existed or not profiles.is_missing(error):
                 raise
             return ProfileFile(self.path, {})
+        self._existed = True
+        return file
 
     def names(self) -> set[str]:
         """The names of the file's own profiles. Raises ProfileError."""
@@ -73,7 +89,7 @@ class Config:
         if self._seen != profiles.fingerprint(self.path):
             self._seen = profiles.fingerprint(self.path)
             try:
-                opened.load(self.path, self.opened)
+                self._read()
             except ProfileError as error:
                 self.error = error
             else:

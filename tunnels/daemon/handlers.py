@@ -160,7 +160,7 @@ class Handlers:
     async def _take_up_all(self, file: ProfileFile) -> list[str]:
         """Start what should have been up all the time and is in the file again. Returns the names."""
         found = [name for name in self._absent if name in file.profiles]
-        if self._autostarts:
+        if self._autostarts and self._config.is_there:
             self._autostarts = False
             running = {*self._supervisor.names, *found}
             found += [p.name for p in file.profiles.values() if p.autostart and p.name not in running]
