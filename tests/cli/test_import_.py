@@ -47,6 +47,17 @@ def test_every_host_with_forwards_becomes_a_profile_and_is_said_on_a_line(config
     assert found["db"].ssh_config == str(config)
 
 
+def test_check_does_not_complain_of_forwards_that_have_been_taken(config: Path) -> None:
+    config.write_text(CONFIG + "Host more\n GatewayPorts yes\n LocalForward 1 a:1\n RemoteForward 1080\n")
+    tunnels("import", "--ssh-config", str(config))
+    result = tunnels("check")
+    assert result.code == 0
+    assert "are not taken" not in result.words
+    path = paths.config_file()
+    path.write_text(path.read_text().replace("5432:db.internal:5432", "5433:db.internal:5432"))
+    assert "`tunnels import`" in tunnels("check").words
+
+
 def test_named_hosts_alone_are_taken(config: Path) -> None:
     result = tunnels("import", "way-home", "--ssh-config", str(config))
     assert (result.code, result.out) == (0, "way-home: -R 2222:localhost:22\n")

@@ -38,6 +38,13 @@ def test_a_flag_and_its_value_in_one_word_are_never_options_of_ours() -> None:
     assert run(client, "open", "-L5432:host.high:5432", "-NTfnq", "vps").code == 0
 
 
+@pytest.mark.parametrize(("words", "host"), [(["ssh", "-D1080", "vps"], "vps"), (["ssh", "-D1080"], "ssh")])
+def test_a_pasted_ssh_is_no_host_unless_there_is_no_other(words: list[str], host: str) -> None:
+    client = Opening((tunnel("vps", UP),))
+    assert run(client, "open", *words).code == 0
+    assert client.calls[0][1] == {"host": host, "dynamic": ["1080"]}
+
+
 def test_one_that_fails_is_an_error_as_with_up() -> None:
     client = Opening((tunnel("vps", FAILED, error=REFUSED),))
     result = run(client, "open", "-D", "1080", "vps")

@@ -158,3 +158,17 @@ def test_what_ssh_config_forwards_is_imported_and_works(tunnels: Tunnels, port: 
     assert result.out == f"far: -L {port}:{site.far.echo}\n"
     tunnels.up("far")
     traffic.check_echo(dialing(port), 1000)
+
+
+def test_an_unknown_server_is_asked_about_on_the_terminal(
+    tunnels: Tunnels, flags: list[str], port: int, name: str
+) -> None:
+    mine = [flag for flag in flags if not flag.startswith("-oUser")]
+    known_hosts = tunnels.home / ".ssh" / "known_hosts"
+    with tunnels.terminal("open", *mine, f"-oUserKnownHostsFile={known_hosts}") as terminal:
+        terminal.expect(r"yes")
+        terminal.send("yes")
+        assert terminal.wait() == OK
+    traffic.check_echo(dialing(port), 1000)
+    assert known_hosts.read_text()
+    tunnels.down(name)

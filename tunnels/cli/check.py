@@ -12,7 +12,7 @@ from tunnels import profiles
 from tunnels.cli import output
 from tunnels.cli.options import ConfigOption, JsonOption, ProfileNames
 from tunnels.cli.run import config_path, verb
-from tunnels.core.forward import ForwardKind
+from tunnels.core.forward import ForwardKind, parse_forward
 from tunnels.core.profile import Profile
 from tunnels.core.ssh_command import flag, ssh_command
 from tunnels.core.status import JSON_VERSION, Json, error_to_json
@@ -98,11 +98,25 @@ def _resolve(wanted: Sequence[Profile]) -> list[Resolved]:
             continue
         try:
             said = [Note(remark.host, remark.is_hop, *remark.note) for remark in remarks(route)]
+            said = [note for note in said if not has_forward(profile, note.keyword, note.value)]
             said += _missing_keys(profile)
             found.append(Described(describe(route), said))
         except TunnelsError as error:
             found.append(error)
     return found
+
+
+def has_forward(profile: Profile, keyword: str, value: str) -> bool:
+    """Whether the profile has the forward that ssh_config has too, as after `tunnels import`."""
+    kind = {f"{kind.value}forward": kind for kind in ForwardKind}.get(keyword.lower())
+    if kind is None:
+        return False
+    try:
+        rule = str(parse_forward(kind, ":".join(word for word in value.split() if word != "[socks]:0")))
+    except TunnelsError:
+        return False
+    there = {str(forward) for forward in profile.forwards if forward.kind is kind}
+    return bool({rule, f"*:{rule}"} & there)  # GatewayPorts opens it
 
 
 def _missing_keys(profile: Profile) -> list[Note]:

@@ -14,6 +14,7 @@ from tunnels.cli.options import ConfigOption, JsonOption
 from tunnels.cli.run import config_path, verb
 from tunnels.cli.up import DEFAULT_TIMEOUT, seconds_of, wait_until_up
 from tunnels.core.profile import Profile, check_name
+from tunnels.core.ssh_flags import take_apart
 from tunnels.core.ssh_profile import Table, read_command
 from tunnels.errors import UsageError
 
@@ -74,7 +75,7 @@ def open_tunnel(
 
 def table_of(words: list[str]) -> Table:
     """What the flags of ssh say; what was left out of them is said. Raises UsageError."""
-    if words and words[0] == "ssh":  # it was pasted
+    if words and words[0] == "ssh" and take_apart(words[1:]).destination is not None:  # it was pasted
         words = words[1:]
     table, notes = read_command(words, folder=str(Path.cwd()))
     for note in notes:
