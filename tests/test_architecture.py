@@ -34,6 +34,11 @@ ROOMS: dict[str, tuple[set[str], str]] = {
     "tasks": (set(), "a tool that knows nothing of tunnels"),
     "paths": ({"errors"}, "where files are, and no more"),
     "profiles": ({"core", "errors"}, "text becomes values; the command line needs it without the engine"),
+    "opened": (
+        {"core", "errors", "profiles"},
+        "profiles that are in no file, for the daemon and the commands",
+    ),
+    "profile_writer": ({"core", "errors", "profiles"}, "changes the profile file; loaded by few commands"),
     "terminal": (set(), "the care of a terminal, for the command line and for `up -f`"),
     "process": (set(), "runs a command, and no more"),
     "password_command": ({"errors", "process"}, "runs a command for what it prints, and no more"),
@@ -62,15 +67,24 @@ ROOMS: dict[str, tuple[set[str], str]] = {
     ),
     "daemon": (
         {
-            *("control_socket", "core", "desired_state", "errors", "forwarding", "paths", "profiles"),
+            *(
+                "control_socket",
+                "core",
+                "desired_state",
+                "errors",
+                "forwarding",
+                "opened",
+                "paths",
+                "profiles",
+            ),
             *("ssh", "supervisor", "system_keyring", "tasks", "terminal", "version"),
         },
         "the only place that wires things together; never the command line",
     ),
     "cli": (
         {
-            *("client", "core", "ending", "errors", "history_file", "paths", "profiles", "service", "spawn"),
-            *("terminal", "version"),
+            *("client", "core", "desired_state", "ending", "errors", "history_file", "opened", "paths"),
+            *("profile_writer", "profiles", "service", "spawn", "terminal", "version"),
         },
         "importing the engine costs every command 160 ms",
     ),
@@ -80,6 +94,8 @@ ROOMS: dict[str, tuple[set[str], str]] = {
 #: What the command line imports of the engine, inside the function that needs it and nowhere else.
 LAZY: dict[str, tuple[set[str], str]] = {
     "cli.up": ({"daemon.foreground"}, "`up -f` is the engine in the foreground"),
+    "cli.open": ({"daemon.foreground"}, "`open --foreground` is the engine in the foreground"),
+    "cli.import_": ({"ssh.config_forwards"}, "asks ssh what a Host forwards"),
     "cli.demo": ({"daemon.app", "daemon.demo"}, "the demo runs the engine"),
     "cli.daemon": ({"daemon.app"}, "`daemon run` is the daemon"),
     "cli.doctor": ({"daemon.doctor"}, "the doctor goes the way of a tunnel in its own process"),
@@ -97,6 +113,7 @@ LIBRARIES: dict[str, tuple[set[str], str]] = {
     "typer": ({"cli"}, "only the command line has one"),
     "rich": ({"cli"}, "only the command line is looked at"),
     "platformdirs": ({"paths"}, "one place knows where files are"),
+    "tomlkit": ({"profile_writer"}, "changes TOML as a person would; 40 ms that most commands do without"),
     "psutil": ({"forwarding.ports"}, "names the holder of a port, and nothing else"),
     "keyring": ({"system_keyring"}, "an extra: whoever has not got it misses one file of ours"),
     "uvloop": ({"daemon.app"}, "one place chooses the event loop"),
@@ -343,7 +360,7 @@ def test_a_package_does_nothing_when_it_is_imported(path: Path) -> None:
 
 # --- what the command line loads ------------------------------------------------------------------
 
-ENGINE = {"aiohappyeyeballs", "asyncssh", "cryptography", "psutil", "pydantic", "uvloop"}
+ENGINE = {"aiohappyeyeballs", "asyncssh", "cryptography", "psutil", "pydantic", "tomlkit", "uvloop"}
 
 LOADED = """
 import sys

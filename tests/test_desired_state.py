@@ -11,7 +11,9 @@ import pytest
 from tunnels import desired_state, paths
 from tunnels.desired_state import DesiredState, load, save
 
-STATE = DesiredState(("work-db", "home"), running=True, config="/home/me/profiles.toml")
+OPENED = {"vps": {"host": "vps", "dynamic": ["1080"]}}
+
+STATE = DesiredState(("work-db", "home"), running=True, config="/home/me/profiles.toml", opened=OPENED)
 
 
 @pytest.fixture
@@ -145,3 +147,9 @@ def test_a_part_that_makes_no_sense_counts_as_missing(
 ) -> None:
     path.write_bytes(written(**changes))
     assert load(path) == expected
+
+
+@pytest.mark.parametrize("opened", [None, [], "x", {"vps": "x"}, {"vps": None}])
+def test_tables_that_are_none_count_as_nothing(path: Path, opened: object) -> None:
+    path.write_bytes(written(opened=opened))
+    assert load(path) == DesiredState(("work-db",), running=True, config="/p.toml")

@@ -71,6 +71,14 @@ class Client:
             raise _nonsense()
         return cast("dict[str, str]", found)
 
+    def open(self, profile: Json, config: str, name: str = "") -> tuple[str, str]:
+        """Start a tunnel that is in no file; says its name, and whether it was ``started`` or ``already`` up."""
+        found = self._request(protocol.Open(profile, config, name, _agent()))
+        named, what = found.get("name"), found.get("what")
+        if not isinstance(named, str) or not isinstance(what, str):
+            raise _nonsense()
+        return named, what
+
     def down(self, names: list[str], *, everything: bool = False) -> list[str]:
         """Stop tunnels; returns those that were there."""
         return _names(self._request(protocol.Down(names, everything)), "stopped")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tunnels import paths
 
@@ -21,6 +22,7 @@ class DesiredState(NamedTuple):
     tunnels: tuple[str, ...] = ()
     running: bool = False
     config: str | None = None  #: the profile file they are from
+    opened: Mapping[str, Mapping[str, Any]] = {}  #: the tables of those that are in no file, by name
 
     @property
     def crashed(self) -> bool:
@@ -39,8 +41,15 @@ def load(path: Path) -> DesiredState:
         return DesiredState()
     names = data.get("tunnels")
     tunnels = tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
-    config = data.get("config")
-    return DesiredState(tunnels, data.get("running") is True, config if isinstance(config, str) else None)
+    config, opened = data.get("config"), data.get("opened")
+    return DesiredState(
+        tunnels,
+        data.get("running") is True,
+        config if isinstance(config, str) else None,
+        {name: table for name, table in opened.items() if isinstance(table, dict)}
+        if isinstance(opened, dict)
+        else {},
+    )
 
 
 def save(path: Path, state: DesiredState) -> None:
@@ -51,6 +60,7 @@ def save(path: Path, state: DesiredState) -> None:
         "running": state.running,
         "config": state.config,
         "tunnels": list(state.tunnels),
+        "opened": {name: dict(table) for name, table in state.opened.items()},
     }
     temporary = path.with_suffix(".new")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)

@@ -37,6 +37,7 @@ class ProfileFile:
     profiles: Mapping[str, Profile]  #: by name, in the order of the file; cannot be changed
     warnings: tuple[Problem, ...] = ()  #: what is allowed, and likely not meant
     fingerprint: Fingerprint | None = field(default=None, compare=False)  #: `None` if no file was read
+    defaults: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)  #: as TOML has them
 
 
 def load(path: Path) -> ProfileFile:
@@ -66,7 +67,7 @@ def parse(text: str, path: str) -> ProfileFile:
         ProfileError: every problem of the text.
 
     """
-    return _parse(text, Path(path), None)
+    return _parse(text.removeprefix("\ufeff"), Path(path), None)  # as `load`
 
 
 def is_missing(error: ProfileError) -> bool:
@@ -225,7 +226,8 @@ def _parse(text: str, path: Path, mark: Fingerprint | None) -> ProfileFile:
         raise ProfileError(str(path), _with_lines(notes, text))
     _warn(placed, warnings)
     profiles = {name: entry.profile for name, entry in placed.items()}
-    return ProfileFile(path, MappingProxyType(profiles), tuple(_with_lines(warnings, text)), mark)
+    found = tuple(_with_lines(warnings, text))
+    return ProfileFile(path, MappingProxyType(profiles), found, mark, raw.get("defaults", {}))
 
 
 def _syntax_problem(text: str, said: str) -> Problem:

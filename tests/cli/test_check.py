@@ -14,9 +14,9 @@ import pytest
 from tests.cli.console import tunnels
 from tests.daemon.served import FILE, profile_file
 from tunnels import profiles
-from tunnels.cli.check import ssh_command
 from tunnels.core.forward import Forward, ForwardKind, parse_forward
 from tunnels.core.profile import Profile
+from tunnels.core.ssh_command import ssh_command
 from tunnels.errors import BadSetting
 from tunnels.ssh import describe as describing
 from tunnels.ssh import resolve as resolving

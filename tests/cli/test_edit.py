@@ -80,7 +80,38 @@ def test_a_bad_edit_leaves_the_file_as_it_was_and_names_every_problem(editor: Ed
     assert "hosst" in result.err
     assert "locall" in result.err
     assert str(path) in result.words, "the name of a copy that is gone is of no use"
-    assert leftovers(path) == []
+
+
+def test_what_is_not_taken_is_kept_in_a_private_file_that_is_named(editor: Editor) -> None:
+    path = profile_file()
+    path.chmod(0o644)
+    editor(BAD_EDIT)
+    result = tunnels("edit")
+    kept = path.with_name("profiles.toml.rejected")
+    assert leftovers(path) == [kept]
+    assert kept.read_text() == FILE + "hosst = 1\n"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert str(kept) in result.words
+
+
+def test_a_change_that_somebody_else_made_meanwhile_is_not_undone_and_the_edit_is_kept(
+    editor: Editor,
+) -> None:
+    path = profile_file()
+    editor(GOOD_EDIT + f"; echo '# added meanwhile' >> {path}")
+    result = tunnels("edit")
+    assert result.code == 2
+    assert path.read_text() == FILE + "# added meanwhile\n"
+    assert "somebody else" in result.words
+    assert "gateway" in path.with_name("profiles.toml.rejected").read_text()
+
+
+def test_the_line_ends_of_the_file_stay_what_they_are(editor: Editor) -> None:
+    path = profile_file()
+    path.write_bytes(FILE.replace("\n", "\r\n").encode())
+    editor(GOOD_EDIT)
+    assert tunnels("edit").code == 0
+    assert path.read_bytes() == FILE.replace("bastion", "gateway").replace("\n", "\r\n").encode()
 
 
 def test_an_edit_that_is_not_utf_8_is_not_taken(editor: Editor) -> None:
@@ -224,7 +255,7 @@ def test_who_gives_up_on_a_bad_edit_keeps_the_old_file(answer: str, editor: Edit
     assert result.code == 2
     assert len(runs.read_text().splitlines()) == 1
     assert path.read_text() == FILE
-    assert leftovers(path) == []
+    assert [other.name for other in leftovers(path)] == ["profiles.toml.rejected"]
 
 
 def test_ctrl_d_instead_of_an_answer_is_giving_up_and_no_bug(editor: Editor) -> None:
@@ -233,4 +264,4 @@ def test_ctrl_d_instead_of_an_answer_is_giving_up_and_no_bug(editor: Editor) -> 
     result = tunnels("edit", is_terminal=True, typed="")
     assert path.read_text() == FILE
     assert "this is a bug" not in result.err
-    assert leftovers(path) == []
+    assert [other.name for other in leftovers(path)] == ["profiles.toml.rejected"]

@@ -17,6 +17,7 @@ from tunnels.core.protocol import (
     Command,
     Down,
     Hello,
+    Open,
     Reload,
     Restart,
     Shutdown,
@@ -43,6 +44,7 @@ quick = settings(max_examples=100, deadline=None)
 
 COMMANDS: list[Command] = [
     Up(["work-db", "home"], "/home/me/profiles.toml"),
+    Open({"host": "bastion", "local": ["5432:db:5432"]}, "/home/me/profiles.toml", "work"),
     Down(["work-db"]),
     Restart([], "/home/me/profiles.toml"),
     Reload(),
@@ -74,6 +76,7 @@ NAMES = st.lists(st.text(max_size=6), max_size=3)
 TEXT = st.text(max_size=6)
 ANY_COMMAND: st.SearchStrategy[Command] = st.one_of(
     st.builds(Up, NAMES, TEXT),
+    st.builds(Open, st.dictionaries(TEXT, TEXT, max_size=2), TEXT, TEXT),
     st.builds(Down, NAMES),
     st.builds(Restart, NAMES, TEXT),
     st.builds(Watch, st.floats(allow_nan=False, allow_infinity=False) | st.integers(0, 9)),

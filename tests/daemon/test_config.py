@@ -8,7 +8,7 @@ import pytest
 from tests.daemon.served import FILE, profile_file
 from tunnels import profiles
 from tunnels.daemon.config import Config
-from tunnels.errors import ProfileError
+from tunnels.errors import ProfileError, UsageError
 
 BAD = FILE + 'hosst = "typo"\n'
 
@@ -104,3 +104,58 @@ def test_with_another_file_the_problem_of_the_first_is_forgotten(home: Path) -> 
     config.use(other)
     assert config.check() is None
     assert config.load().path == other
+
+
+# --- what was opened without a profile ------------------------------------------------------------
+
+TABLE = {"host": "vps", "dynamic": ["1080"]}
+
+
+def test_what_was_opened_counts_as_if_it_were_in_the_file_until_it_is_forgotten() -> None:
+    config = Config(profile_file())
+    assert config.open("vps", TABLE).host == "vps"
+    assert "vps" in config.load().profiles
+    config.forget(["vps", "other"])
+    assert "vps" not in config.load().profiles
+
+
+def test_a_table_with_problems_is_not_had() -> None:
+    config = Config(profile_file())
+    with pytest.raises(UsageError):
+        config.open("vps", {"host": "vps"})
+    assert config.opened == {}
+
+
+def test_a_profile_of_the_file_takes_the_place_of_what_was_opened_under_its_name() -> None:
+    config = Config(profile_file())
+    config.open("vps", TABLE)
+    profile_file(FILE + '\n[profiles.vps]\nhost = "other"\ndynamic = ["1081"]\n')
+    assert config.load().profiles["vps"].host == "other"
+    assert config.opened == {}
+
+
+def test_what_was_opened_needs_no_file(home: Path) -> None:
+    config = Config(home / "missing.toml")
+    config.open("vps", TABLE)
+    assert list(config.load().profiles) == ["vps"]
+    assert config.check() is None
+
+
+def test_with_another_file_what_was_opened_is_forgotten(home: Path) -> None:
+    config = Config(profile_file())
+    config.open("vps", TABLE)
+    config.use(home / "other.toml")
+    assert config.opened == {}
+
+
+def test_a_file_that_was_there_is_not_taken_for_empty_because_something_was_opened() -> None:
+    """A reload while a dotfile manager changes the file would stop everything."""
+    config = Config(profile_file())
+    config.load()
+    config.open("vps", TABLE)
+    config.path.unlink()
+    with pytest.raises(ProfileError):
+        config.load()
+    with pytest.raises(ProfileError):
+        config.open("other", TABLE)
+    assert config.check() is not None

@@ -9,7 +9,7 @@ import pytest
 
 from tests.daemon.served import FILE, NOW, PaperSupervisor, profile_file, tunnel
 from tunnels import __version__, system_keyring
-from tunnels.core.protocol import Answer, Command, Down, Reload, Restart, Shutdown, Status, Up, Watch
+from tunnels.core.protocol import Answer, Command, Down, Open, Reload, Restart, Shutdown, Status, Up, Watch
 from tunnels.core.status import Json, Snapshot
 from tunnels.daemon import handlers
 from tunnels.daemon.config import Config
@@ -331,3 +331,98 @@ async def test_the_agent_of_the_terminal_that_said_it_is_taken_from_then_on(
     await bench.do(Restart(["work-db"], str(bench.path), "/run/two"))
     await bench.do(Down(["work-db"]))
     assert handed == ["/run/one", "/run/two"]
+
+
+# --- tunnels without a profile --------------------------------------------------------------------
+
+TABLE: dict[str, object] = {"host": "me@vps", "dynamic": ["1080"]}
+
+
+def opening(bench: Bench, name: str = "", **changes: object) -> Open:
+    return Open({**TABLE, **changes}, str(bench.path), name)
+
+
+async def test_what_is_opened_is_started_and_called_as_its_host() -> None:
+    bench = Bench()
+    assert await bench.do(opening(bench)) == {"name": "vps", "what": "started"}
+    assert bench.supervisor.profiles["vps"].user == "me"
+
+
+async def test_the_same_again_is_a_success_and_another_one_gets_another_name() -> None:
+    bench = Bench()
+    await bench.do(opening(bench))
+    assert await bench.do(opening(bench)) == {"name": "vps", "what": "already"}
+    assert await bench.do(opening(bench, dynamic=["1081"])) == {"name": "vps-2", "what": "started"}
+    assert await bench.do(opening(bench, "mine")) == {"name": "mine", "what": "started"}
+
+
+async def test_no_name_of_the_file_or_of_a_running_tunnel_is_taken() -> None:
+    bench = Bench()
+    assert (await bench.do(opening(bench, host="home")))["name"] == "home-2"
+    bench.supervisor.show(tunnel("gone"))
+    for name in ("home", "gone"):
+        with pytest.raises(UsageError, match=name):
+            await bench.do(opening(bench, name))
+
+
+@pytest.mark.parametrize(
+    "table",
+    [{}, {"host": "h"}, {"host": "a b", "dynamic": ["1"]}, {"host": 1, "dynamic": ["1"]}, {"hosst": {}}],
+)
+async def test_a_table_that_is_no_profile_is_refused_and_nothing_is_left_of_it(
+    table: dict[str, object],
+) -> None:
+    bench = Bench()
+    with pytest.raises(UsageError):
+        await bench.do(Open(table, str(bench.path)))
+    with pytest.raises(UsageError):
+        await bench.do(Open(table, str(bench.path), "a b"))
+    assert bench.calls == []
+    assert bench.handlers._config.opened == {}
+
+
+async def test_what_cannot_be_started_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+
+    async def fail(_profile: object) -> None:
+        raise UsageError("no")
+
+    monkeypatch.setattr(bench.supervisor, "up", fail)
+    with pytest.raises(UsageError):
+        await bench.do(opening(bench))
+    assert bench.handlers._config.opened == {}
+
+
+async def test_it_can_be_restarted_reloaded_and_brought_up_like_any_other() -> None:
+    bench = Bench()
+    await bench.do(opening(bench))
+    await bench.do(Restart(["vps"], str(bench.path)))
+    assert (await bench.do(Reload()))["keep"] == ["vps"]
+    assert await bench.up("vps") == {"vps": "already"}
+
+
+async def test_after_down_it_is_forgotten() -> None:
+    bench = Bench()
+    await bench.do(opening(bench))
+    assert await bench.do(Down(["vps"])) == {"stopped": ["vps"]}
+    with pytest.raises(NoSuchProfile):
+        await bench.up("vps")
+    await bench.do(opening(bench))
+    await bench.do(Down([], everything=True))
+    assert bench.handlers._config.opened == {}
+
+
+async def test_the_next_daemon_takes_it_up_also_without_a_file() -> None:
+    bench = Bench(None)
+    bench.handlers._config.opened = {"vps": TABLE}
+    await bench.handlers.take_up(("vps",))
+    assert bench.calls == [("up", "vps")]
+
+
+async def test_a_file_that_comes_later_is_not_forgotten_over_it() -> None:
+    bench = Bench(None)
+    bench.handlers._config.opened = {"vps": TABLE}
+    await bench.handlers.take_up(("vps", "work-db"))
+    profile_file(FILE + "autostart = true\n")
+    await bench.handlers._try_to_take_up()
+    assert [name for _, name in bench.calls] == ["vps", "work-db", "home"]

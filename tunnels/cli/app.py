@@ -15,6 +15,7 @@ from tunnels.cli.run import set_config
 #: Every verb, in the order of the help, with its module and its name there.
 VERBS: dict[str, tuple[str, str]] = {
     "up": ("up", "up"),
+    "open": ("open", "open_tunnel"),
     "down": ("down", "down"),
     "restart": ("restart", "restart"),
     "reload": ("reload", "reload"),
@@ -26,11 +27,19 @@ VERBS: dict[str, tuple[str, str]] = {
     "check": ("check", "check"),
     "doctor": ("doctor", "doctor"),
     "init": ("init", "init"),
+    "add": ("add", "add"),
+    "import": ("import_", "import_hosts"),
     "edit": ("edit", "edit"),
+    "schema": ("schema", "schema"),
     "demo": ("demo", "demo"),
     "service": ("service", "app"),
     "daemon": ("daemon", "app"),
 }
+
+
+#: Verbs that take the flags of ssh, which typer is not to know. Without a short option of ours: a flag and its
+#: value may be one word, as in -L5432:host:5432, and typer would look for an -h in that.
+WITH_SSH_FLAGS = {"open", "add"}
 
 
 class Verbs(TyperGroup):
@@ -39,6 +48,11 @@ class Verbs(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         """The names, for the help and for completion."""
         return list(VERBS)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The verb and its arguments; a lone -h is no flag of ssh, and asks for help there too."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command, ["--help"] if name in WITH_SSH_FLAGS and rest == ["-h"] else rest
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """One verb, ready to run; None if there is no such."""
@@ -49,7 +63,10 @@ class Verbs(TyperGroup):
         target = getattr(importlib.import_module(f"tunnels.cli.{module}"), attribute)
         if not isinstance(target, typer.Typer):
             single = typer.Typer(add_completion=False, rich_markup_mode=None)
-            single.command(cmd_name)(target)
+            settings = {"ignore_unknown_options": True, "help_option_names": ["--help"]}
+            single.command(cmd_name, context_settings=settings if cmd_name in WITH_SSH_FLAGS else None)(
+                target
+            )
             target = single
         command = get_command(target)
         command.name = cmd_name

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from tunnels import profiles, spawn
-from tunnels.cli import asking, output
+from tunnels.cli import asking, known, output
 from tunnels.cli.options import ConfigOption, JsonOption, WaitingNames
 from tunnels.cli.run import config_path, verb
 from tunnels.cli.up import DEFAULT_TIMEOUT, seconds_of
@@ -101,7 +101,7 @@ def _meant(snapshot: Snapshot, names: list[str], config: str | None) -> list[Tun
 
 def _check_name(name: str, config: str | None) -> None:
     """A name that is not in the file either is a mistake. Raises NoSuchProfile."""
-    profiles.select(profiles.load(config_path(config)), [name])
+    profiles.select(known.load(config_path(config)), [name])
 
 
 def _say_of_others(tunnels: list[TunnelStatus], *, as_json: bool) -> int:

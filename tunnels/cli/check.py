@@ -10,11 +10,11 @@ import typer
 
 from tunnels import profiles
 from tunnels.cli import output
-from tunnels.cli.listing import flag
 from tunnels.cli.options import ConfigOption, JsonOption, ProfileNames
 from tunnels.cli.run import config_path, verb
-from tunnels.core.forward import ForwardKind
-from tunnels.core.profile import HostKeyPolicy, Profile
+from tunnels.core.forward import ForwardKind, parse_forward
+from tunnels.core.profile import Profile
+from tunnels.core.ssh_command import flag, ssh_command
 from tunnels.core.status import JSON_VERSION, Json, error_to_json
 from tunnels.errors import TunnelsError
 
@@ -98,11 +98,25 @@ def _resolve(wanted: Sequence[Profile]) -> list[Resolved]:
             continue
         try:
             said = [Note(remark.host, remark.is_hop, *remark.note) for remark in remarks(route)]
+            said = [note for note in said if not has_forward(profile, note.keyword, note.value)]
             said += _missing_keys(profile)
             found.append(Described(describe(route), said))
         except TunnelsError as error:
             found.append(error)
     return found
+
+
+def has_forward(profile: Profile, keyword: str, value: str) -> bool:
+    """Whether the profile has the forward that ssh_config has too, as after `tunnels import`."""
+    kind = {f"{kind.value}forward": kind for kind in ForwardKind}.get(keyword.lower())
+    if kind is None:
+        return False
+    try:
+        rule = str(parse_forward(kind, ":".join(word for word in value.split() if word != "[socks]:0")))
+    except TunnelsError:
+        return False
+    there = {str(forward) for forward in profile.forwards if forward.kind is kind}
+    return bool({rule, f"*:{rule}"} & there)  # GatewayPorts opens it
 
 
 def _missing_keys(profile: Profile) -> list[Note]:
@@ -174,63 +188,3 @@ def _hooks(profile: Profile) -> dict[str, tuple[str, ...]]:
     """The commands that the profile wants run, as they are run."""
     hooks = {"on_up": profile.on_up, "on_down": profile.on_down, "on_failed": profile.on_failed}
     return {event: words for event, words in hooks.items() if words}
-
-
-def ssh_command(profile: Profile) -> str:
-    """The ssh command line that does the same, once."""
-    words = ["ssh", "-N", "-T"]
-    if profile.ssh_config is not None:
-        words += ["-F", profile.ssh_config]
-    for forward in profile.forwards:
-        words += flag(forward).split(" ", 1)
-    for file in profile.identity_file:
-        words += ["-i", file]
-    if profile.jump:
-        words += ["-J", ",".join(profile.jump)]
-    if profile.port is not None:
-        words += ["-p", str(profile.port)]
-    if profile.ciphers and profile.ciphers[0][0] not in "+-^":  # -c does not take all of these
-        words += ["-c", ",".join(profile.ciphers)]
-    if profile.compression:
-        words.append("-C")
-    for option in _options(profile):
-        words += ["-o", option]
-    words.append(f"{profile.user}@{profile.host}" if profile.user is not None else profile.host)
-    return shlex.join(words)
-
-
-def _options(profile: Profile) -> list[str]:
-    options = []
-    if profile.ciphers and profile.ciphers[0][0] in "+-^":
-        options.append(f"Ciphers={','.join(profile.ciphers)}")
-    if profile.keepalive is not None:
-        options.append(f"ServerAliveInterval={profile.keepalive:.0f}")
-    if profile.keepalive_count is not None:
-        options.append(f"ServerAliveCountMax={profile.keepalive_count}")
-    if profile.connect_timeout is not None:
-        options.append(f"ConnectTimeout={profile.connect_timeout:.0f}")
-    if profile.known_hosts:
-        options.append("UserKnownHostsFile=" + " ".join(map(_quoted, profile.known_hosts)))
-    if profile.host_key_policy is not None:
-        words = {
-            HostKeyPolicy.STRICT: "yes",
-            HostKeyPolicy.ASK: "ask",
-            HostKeyPolicy.ACCEPT_NEW: "accept-new",
-        }
-        options.append(f"StrictHostKeyChecking={words[profile.host_key_policy]}")
-    if profile.certificate_file:
-        options += [f"CertificateFile={_quoted(file)}" for file in profile.certificate_file]
-    if profile.jump == ():
-        options.append("ProxyJump=none")
-    if profile.compression is False:
-        options.append("Compression=no")
-    if profile.proxy_command is not None:
-        options.append(f"ProxyCommand={profile.proxy_command}")
-    if profile.exit_on_forward_failure:
-        options.append("ExitOnForwardFailure=yes")
-    return options
-
-
-def _quoted(file: str) -> str:
-    """A file as ssh's own options want it: several stand in one line, with blanks between them."""
-    return f'"{file}"' if " " in file else file

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from tunnels import profiles
-from tunnels.cli import output
+from tunnels.cli import known, output
 from tunnels.cli.options import AllOption, ConfigOption, JsonOption, ProfileNames, TagOption
 from tunnels.cli.run import config_path, verb
 from tunnels.client import Client
@@ -48,7 +48,7 @@ def doctor(
 
     Example: tunnels doctor work-db
     """
-    file = profiles.load(config_path(config))
+    file = known.load(config_path(config))
     alone = len(file.profiles) == 1 and not names and not tag
     wanted = profiles.select(file, names or [], tags=tag or [], everything=everything or alone)
     from tunnels.daemon.doctor import run_doctor  # noqa: PLC0415 - the engine, for this alone

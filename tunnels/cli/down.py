@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 
 from tunnels import profiles, spawn
-from tunnels.cli import output
+from tunnels.cli import known, output
 from tunnels.cli.options import AllOption, ConfigOption, JsonOption, RunningNames, TagOption
 from tunnels.cli.run import config_path, verb
 from tunnels.core.status import JSON_VERSION
@@ -54,7 +54,7 @@ def _meant(
         try:
             meant += [
                 profile.name
-                for profile in profiles.select(profiles.load(config_path(config)), unknown, tags=tags)
+                for profile in profiles.select(known.load(config_path(config)), unknown, tags=tags)
             ]
         except TunnelsError as error:
             if isinstance(error, NoSuchProfile) or tags:

@@ -1,4 +1,4 @@
-"""``tunnels edit``: the profile file in $EDITOR; it is taken only if it is valid."""
+"""``tunnels edit``: the profile file in $EDITOR; it is taken only if it is valid, and never lost."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from tunnels.errors import DaemonNotRunning, ProfileError, TunnelsError, UsageEr
 def edit(config: ConfigOption = None) -> int:
     """Edit the profile file; it is taken only if it is valid.
 
+    What is not taken is kept beside it, in a file that ends with .rejected.
+
     Example: tunnels edit
     """
     path = config_path(config)
@@ -29,18 +31,18 @@ def edit(config: ConfigOption = None) -> int:
     fd, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=".toml", dir=target.parent)
     copy = Path(name)
     try:
-        with open(fd, "w", encoding="utf-8") as file:  # noqa: PTH123 - a file descriptor, not a path
-            file.write(profiles.template() if before is None else before)
+        given = profiles.template() if before is None else before
+        with open(fd, "wb") as file:  # noqa: PTH123 - a file descriptor, not a path
+            file.write(given.encode("utf-8"))
         text = _edited(copy, path)
         if text is None:
             output.note(f"{path} is as it was")
+            _keep(copy, given, target)
             return 2
         if text == before:
             output.note("nothing was changed")
             return 0
-        if before is not None:
-            copy.chmod(target.stat().st_mode & 0o7777)
-        copy.replace(target)
+        _take(copy, text, before, path)
     finally:
         copy.unlink(missing_ok=True)
     output.out().print(f"{path} was changed", markup=False, soft_wrap=True)
@@ -48,9 +50,33 @@ def edit(config: ConfigOption = None) -> int:
     return 0
 
 
+def _take(copy: Path, text: str, before: str | None, path: Path) -> None:
+    from tunnels import profile_writer  # noqa: PLC0415 - only now it is known that there is something to write
+
+    try:
+        profile_writer.put(path, text, before=before)
+    except UsageError:
+        _keep(copy, before or "", path.resolve())
+        raise
+
+
+def _keep(copy: Path, given: str, target: Path) -> None:
+    """Put what a person typed where they find it again; an hour of it is worth more than a tidy folder."""
+    try:
+        if not copy.exists() or copy.read_bytes() == given.encode("utf-8"):
+            return
+        kept = target.with_name(f"{target.name}.rejected")
+        copy.chmod(0o600)
+        copy.replace(kept)
+    except OSError as exc:
+        output.note(f"your text could not be kept: {exc.strerror or exc}")
+    else:
+        output.note(f"your text is kept in {kept}")
+
+
 def _read(path: Path) -> str | None:
     try:
-        return path.read_text("utf-8")
+        return path.read_bytes().decode("utf-8")
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as exc:
@@ -62,7 +88,7 @@ def _edited(copy: Path, path: Path) -> str | None:
     while True:
         _run_editor(copy)
         try:
-            text = copy.read_text("utf-8")
+            text = copy.read_bytes().decode("utf-8")
             profiles.parse(text, str(path))
         except FileNotFoundError as exc:
             raise UsageError("the editor took the file away; nothing was changed") from exc

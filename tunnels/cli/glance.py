@@ -36,8 +36,9 @@ def _check_names(wanted: list[str], snapshot: Snapshot, config: str | None) -> N
     unknown = [name for name in wanted if not _picked(snapshot, [name]).tunnels]
     if unknown:
         from tunnels import profiles  # noqa: PLC0415 - 15 ms that a bare `status` does without
+        from tunnels.cli import known  # noqa: PLC0415
 
-        profiles.select(profiles.load(config_path(config)), unknown)
+        profiles.select(known.load(config_path(config)), unknown)
 
 
 def _picked(snapshot: Snapshot, wanted: list[str]) -> Snapshot:

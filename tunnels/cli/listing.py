@@ -7,13 +7,11 @@ from tunnels.cli import output, render
 from tunnels.cli.options import ConfigOption, JsonOption
 from tunnels.cli.run import config_path, verb
 from tunnels.client import Client
-from tunnels.core.forward import Forward, ForwardKind
 from tunnels.core.profile import Profile
+from tunnels.core.ssh_command import flag
 from tunnels.core.state import TunnelState
 from tunnels.core.status import JSON_VERSION
 from tunnels.errors import TunnelsError
-
-_FLAGS = {ForwardKind.LOCAL: "-L", ForwardKind.REMOTE: "-R", ForwardKind.DYNAMIC: "-D"}
 
 
 @verb
@@ -55,11 +53,6 @@ def list_profiles(config: ConfigOption = None, as_json: JsonOption = False) -> i
             name = f"  {forward.name}" if forward.name else ""
             output.out().print(Text.assemble("    ", flag(forward), (name, "dim")))
     return 0
-
-
-def flag(forward: Forward) -> str:
-    """A forward as ssh's flag: ``-L 5432:db.internal:5432``."""
-    return f"{_FLAGS[forward.kind]} {forward}"
 
 
 def _as_json(profile: Profile, states: dict[str, TunnelState]) -> dict[str, object]:

@@ -12,7 +12,7 @@ from typing import Annotated, TextIO
 import typer
 
 from tunnels import paths, profiles
-from tunnels.cli import output
+from tunnels.cli import known, output
 from tunnels.cli.options import complete_profile
 from tunnels.cli.run import config_path, verb
 from tunnels.core.logline import LogLine, parse
@@ -65,7 +65,7 @@ def logs(
     for line in last:
         _print(line)
     if name is not None and lines != 0 and not last:
-        profiles.select(profiles.load(config_path()), [name])
+        profiles.select(known.load(config_path()), [name])
     if not follow:
         if not last:
             when = "yet" if since is None else f"since {since}"

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from tunnels import profiles, spawn
+from tunnels.cli import known
 from tunnels.cli.options import AllOption, ConfigOption, JsonOption, ProfileNames, TagOption
 from tunnels.cli.run import config_path, verb
 from tunnels.cli.up import DEFAULT_TIMEOUT, seconds_of, wait_until_up
@@ -29,7 +30,9 @@ def restart(
     """
     path = config_path(config)
     seconds = seconds_of(timeout)
-    wanted = profiles.select(profiles.load(path), names or [], tags=tag or [], everything=everything)
+    wanted = profiles.select(known.load(path), names or [], tags=tag or [], everything=everything)
     with spawn.ensure_daemon(path) as client:
         client.restart([profile.name for profile in wanted], str(path))
-        return wait_until_up(client, wanted, seconds, config=path, as_json=as_json)
+        return wait_until_up(
+            client, [profile.name for profile in wanted], seconds, config=path, as_json=as_json
+        )

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tunnels import profiles, spawn
-from tunnels.cli import asking, output
+from tunnels.cli import asking, known, output
 from tunnels.cli.options import AllOption, ConfigOption, JsonOption, ProfileNames, TagOption
 from tunnels.cli.run import config_path, verb
 from tunnels.cli.waiting import Waiting
@@ -57,7 +57,7 @@ def up(
             "`up -f` goes on and writes log lines: there is no document for --json",
             hint="without -f, `tunnels up --json` prints one; --ready-file tells programs when all is up",
         )
-    file = profiles.load(path)
+    file = known.load(path)
     wanted = profiles.select(file, names or [], tags=tag or [], everything=everything)
     if foreground:
         from tunnels.daemon.foreground import run_foreground  # noqa: PLC0415 - the engine, for this alone
@@ -72,18 +72,16 @@ def up(
                 )
         if no_wait:
             return _started(client.status(), wanted, as_json=as_json)
-        return wait_until_up(client, wanted, seconds, config=path, as_json=as_json)
+        names = [profile.name for profile in wanted]
+        return wait_until_up(client, names, seconds, config=path, as_json=as_json)
 
 
-def wait_until_up(
-    client: Client, wanted: list[Profile], timeout: float, *, config: Path, as_json: bool
-) -> int:
+def wait_until_up(client: Client, names: list[str], timeout: float, *, config: Path, as_json: bool) -> int:
     """Wait until each tunnel is up, or cannot be, or the time is over; says which. Returns the exit code.
 
     A program that wants JSON is asked nothing, wherever it runs.
     """
     who = None if as_json else asking.person()
-    names = [profile.name for profile in wanted]
     return Waiting(client, names, timeout, who=who, config=str(config), as_json=as_json).run()
 
 

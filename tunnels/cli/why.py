@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tunnels import history_file, paths, profiles
-from tunnels.cli import output, render
+from tunnels.cli import known, output, render
 from tunnels.cli.options import ConfigOption, JsonOption, complete_profile
 from tunnels.cli.run import config_path, verb
 from tunnels.client import Client
@@ -64,7 +64,7 @@ def why(
 
 def _check_name(name: str, config: str | None) -> None:
     """Raises NoSuchProfile with the close names; UsageError for a glob."""
-    file = profiles.load(config_path(config))
+    file = known.load(config_path(config))
     profiles.select(file, [name])
     if name not in file.profiles:
         raise UsageError("`why` wants the name of one tunnel", hint="`tunnels list` shows them")

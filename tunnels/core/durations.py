@@ -20,6 +20,9 @@ _UNITS = {
     "ms": 1,
 }
 _PART = re.compile(r"([0-9]{1,12})(?:\.([0-9]{1,12}))?(ms|[wdhms])")
+
+#: A duration as a regular expression of JSON Schema: which units, and in which order.
+DURATION = r"^(0|(?=.)([0-9.]+w)?([0-9.]+d)?([0-9.]+h)?([0-9.]+m)?([0-9.]+s)?([0-9.]+ms)?)$"
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 #: Ten years. Longer ones are slips of the keyboard, and would lose their milliseconds in a float.

@@ -9,14 +9,20 @@ from tunnels.core.forward import EXAMPLES, ForwardKind, ForwardRule, ProxyAuth, 
 from tunnels.core.profile import check_name
 from tunnels.core.reading import (
     BAD,
+    TEXT,
+    Described,
     Notes,
     Reader,
+    Schema,
     command,
     dotted,
     flag,
     one,
+    one_or_many,
     read_keys,
+    schema_of,
     table,
+    table_schema,
     text,
     wrong_type,
 )
@@ -57,7 +63,32 @@ def forwards(kind: ForwardKind) -> Reader:
             rules.append(rule if rule is BAD else PlacedRule(place, rule))
         return BAD if any(rule is BAD for rule in rules) else tuple(rules)
 
-    return read
+    return Described(read, one_or_many(_schema(kind)))
+
+
+def _fields(kind: ForwardKind) -> dict[str, Reader]:
+    """The keys of a forward that is written as a table."""
+    port: Schema = {"type": "integer", "minimum": int(kind is not ForwardKind.REMOTE), "maximum": 65535}
+    return {
+        "name": one(lambda value: check_name(text(value, 'name = "redis"'))),
+        "listen": one(lambda value: _listen(kind, value), {"anyOf": [TEXT, port]}),
+        "connect": one(_connect),
+        "auth": _read_auth,
+        "expose": flag("expose = true"),
+    }
+
+
+def _schema(kind: ForwardKind) -> Schema:
+    fields = _fields(kind)
+    if kind is ForwardKind.DYNAMIC:
+        del fields["connect"]
+    if kind is ForwardKind.LOCAL:
+        del fields["auth"], fields["expose"]
+    required = ["listen", "connect"] if kind is ForwardKind.LOCAL else ["listen"]
+    texts: list[Schema] = [{**TEXT, "examples": [EXAMPLES[kind]]}]
+    if kind is ForwardKind.DYNAMIC:
+        texts.append({"type": "integer", "minimum": 1, "maximum": 65535})
+    return {"anyOf": [*texts, table_schema(fields, required)]}
 
 
 def check_together(rules: tuple[PlacedRule, ...], path: KeyPath, notes: Notes) -> None:
@@ -110,14 +141,7 @@ def _parse_short(kind: ForwardKind, value: Any) -> ForwardRule:
 
 def _read_table(kind: ForwardKind, raw: dict[str, Any], path: KeyPath, notes: Notes) -> Any:
     """Read ``{ name, listen, connect, auth, expose }``."""
-    fields: dict[str, Reader] = {
-        "name": one(lambda value: check_name(text(value, 'name = "redis"'))),
-        "listen": one(lambda value: _listen(kind, value)),
-        "connect": one(_connect),
-        "auth": _read_auth,
-        "expose": flag("expose = true"),
-    }
-    values = read_keys(raw, fields, path, notes, aliases=_ALIASES)
+    values = read_keys(raw, _fields(kind), path, notes, aliases=_ALIASES)
     before = len(notes)
     if "listen" not in values:
         notes.add(path, '"listen" is missing', f"for example {_TABLES[kind]}")
@@ -187,6 +211,9 @@ _auth_table = table(
 )
 
 
-def _read_auth(value: Any, path: KeyPath, notes: Notes) -> Any:
+def _auth(value: Any, path: KeyPath, notes: Notes) -> Any:
     values = _auth_table(value, path, notes)
     return values if values is BAD else ProxyAuth(**values)
+
+
+_read_auth = Described(_auth, schema_of(_auth_table))

@@ -21,6 +21,8 @@ from tunnels.core.profile import (
 )
 from tunnels.core.reading import (
     BAD,
+    TEXT,
+    Described,
     Notes,
     Reader,
     arguments,
@@ -33,6 +35,7 @@ from tunnels.core.reading import (
     likely,
     many,
     one,
+    one_or_many,
     read_keys,
     table,
     text,
@@ -127,11 +130,11 @@ PROFILE_FIELDS: dict[str, Reader] = {
     "port": integer(1, 65535, "port = 22"),
     "identity_file": file_paths('identity_file = "~/.ssh/id_ed25519"'),
     "certificate_file": file_paths('certificate_file = "~/.ssh/id_ed25519-cert.pub"'),
-    "jump": _read_jump,
+    "jump": Described(_read_jump, one_or_many(TEXT)),
     "proxy_command": command('proxy_command = "nc -X connect -x proxy:3128 %h %p"'),
     "share_jump": flag("share_jump = false"),
     "known_hosts": file_paths('known_hosts = "~/.ssh/known_hosts"', none=True),
-    "host_key_policy": one(_policy),
+    "host_key_policy": one(_policy, {"enum": [policy.value for policy in HostKeyPolicy]}),
     "password_command": command('password_command = "pass show work/ssh"'),
     "ssh_config": one(lambda value: file_path(value, 'ssh_config = "~/.ssh/config"', none=True)),
     "keepalive": duration(1, _DAY, 'keepalive = "15s"', zero="turns it off"),
@@ -144,8 +147,8 @@ PROFILE_FIELDS: dict[str, Reader] = {
     "exit_on_forward_failure": flag("exit_on_forward_failure = true"),
     "remote_unlink": flag("remote_unlink = true"),
     "tags": many(_checked(check_name, 'tags = ["work"]')),
-    "description": one(_description),
-    "ciphers": _read_ciphers,
+    "description": one(_description, {"type": "string"}),
+    "ciphers": Described(_read_ciphers, one_or_many(TEXT)),
     "compression": flag("compression = true"),
     "retry": table(
         {

@@ -57,6 +57,15 @@ class Up(NamedTuple):
     agent: str = ""  # where the SSH agent of whoever says this listens
 
 
+class Open(NamedTuple):
+    """Start a tunnel that is in no file: ``profile`` is a table as the file would have it."""
+
+    profile: Json
+    config: str
+    name: str = ""  # chosen by the daemon, from the host, where none is given
+    agent: str = ""
+
+
 class Down(NamedTuple):
     """Stop these tunnels; with ``everything``, also those that the daemon alone knows should be up."""
 
@@ -103,17 +112,18 @@ class Shutdown(NamedTuple):
     """End the daemon."""
 
 
-Command = Up | Down | Restart | Reload | Status | Watch | Answer | Shutdown
+Command = Up | Open | Down | Restart | Reload | Status | Watch | Answer | Shutdown
 
 #: On the wire a command is called what its class is called, in lower case.
 _COMMANDS: dict[str, type[Command]] = {
-    cls.__name__.lower(): cls for cls in (Up, Down, Restart, Reload, Status, Watch, Answer, Shutdown)
+    cls.__name__.lower(): cls for cls in (Up, Open, Down, Restart, Reload, Status, Watch, Answer, Shutdown)
 }
 
 #: What the members of commands must be; a name means the same in each of them.
 _MEMBERS: dict[str, Callable[[object], bool]] = {
     "names": lambda value: isinstance(value, list) and all(isinstance(item, str) for item in value),
     **dict.fromkeys(("everything", "save"), lambda value: isinstance(value, bool)),
+    "profile": lambda value: isinstance(value, dict),
     "interval": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
     **dict.fromkeys(
         ("config", "name", "question_id", "answer", "agent"), lambda value: isinstance(value, str)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tunnels.core.address import quoted
-from tunnels.core.durations import format_duration, parse_duration
+from tunnels.core.durations import DURATION, format_duration, parse_duration
 from tunnels.errors import UsageError
 
 if TYPE_CHECKING:
@@ -51,6 +51,33 @@ class Notes:
 
 Reader = Callable[[Any, "KeyPath", Notes], Any]
 
+#: A JSON Schema, or a piece of one: what a value looks like, as far as that can be said without reading it.
+Schema = dict[str, Any]
+
+
+class Described:
+    """A reader that can say what it takes. ``core.schema`` asks."""
+
+    __slots__ = ("_read", "schema")
+
+    def __init__(self, read: Reader, schema: Schema) -> None:
+        self._read = read
+        self.schema = schema
+
+    def __call__(self, value: Any, path: KeyPath, notes: Notes) -> Any:
+        """Read a value."""
+        return self._read(value, path, notes)
+
+
+TEXT: Schema = {"type": "string", "minLength": 1}
+
+
+def schema_of(reader: Reader) -> Schema:
+    """What a reader takes. Raises TypeError for one that nobody has described."""
+    if not isinstance(reader, Described):
+        raise TypeError(f"{reader!r} is not described: core.reading.Described does it")
+    return reader.schema
+
 
 def dotted(path: KeyPath) -> str:
     """Spell the path as TOML would: ``profiles.work-db.local[1].connect``."""
@@ -67,8 +94,8 @@ def dotted(path: KeyPath) -> str:
     return written
 
 
-def one(parse: Callable[[Any], Any]) -> Reader:
-    """Make a reader of a function that raises `UsageError`."""
+def one(parse: Callable[[Any], Any], schema: Schema = TEXT) -> Reader:
+    """Make a reader of a function that raises `UsageError`; ``schema`` is what it takes."""
 
     def read(value: Any, path: KeyPath, notes: Notes) -> Any:
         try:
@@ -77,10 +104,10 @@ def one(parse: Callable[[Any], Any]) -> Reader:
             notes.add(path, error.message, error.hint)
             return BAD
 
-    return read
+    return Described(read, schema)
 
 
-def many(parse: Callable[[Any], Any], *, separator: str | None = None) -> Reader:
+def many(parse: Callable[[Any], Any], *, separator: str | None = None, schema: Schema = TEXT) -> Reader:
     """Read a list, or a single text (split at ``separator``), into a tuple."""
     read_one = one(parse)
 
@@ -93,7 +120,12 @@ def many(parse: Callable[[Any], Any], *, separator: str | None = None) -> Reader
             items = [read_one(value, path, notes)]
         return BAD if any(item is BAD for item in items) else tuple(items)
 
-    return read
+    return Described(read, one_or_many(schema))
+
+
+def one_or_many(schema: Schema) -> Schema:
+    """What takes a value or a list of them."""
+    return {"anyOf": [schema, {"type": "array", "items": schema}]}
 
 
 def table(fields: Mapping[str, Reader], *, required: Iterable[str] = (), example: str) -> Reader:
@@ -110,7 +142,17 @@ def table(fields: Mapping[str, Reader], *, required: Iterable[str] = (), example
             notes.add(path, f'"{key}" is missing', f"for example {example}")
         return BAD if missing or any(item is BAD for item in values.values()) else values
 
-    return read
+    return Described(read, table_schema(fields, required))
+
+
+def table_schema(fields: Mapping[str, Reader], required: Iterable[str] = ()) -> Schema:
+    """What takes a table with these keys and no others."""
+    schema: Schema = {
+        "type": "object",
+        "properties": {key: schema_of(reader) for key, reader in fields.items()},
+        "additionalProperties": False,
+    }
+    return {**schema, "required": sorted(required)} if required else schema
 
 
 def read_keys(
@@ -250,7 +292,7 @@ def arguments(example: str) -> Reader:
             raise UsageError("the command has no name", hint=f"for example {example}")
         return words
 
-    return one(parse)
+    return one(parse, {"anyOf": [TEXT, {"type": "array", "items": {"type": "string"}}]})
 
 
 def flag(example: str) -> Reader:
@@ -261,7 +303,7 @@ def flag(example: str) -> Reader:
             raise wrong_type(value, "true or false", example)
         return value
 
-    return one(parse)
+    return one(parse, {"type": "boolean"})
 
 
 def integer(low: int, high: int, example: str) -> Reader:
@@ -274,7 +316,7 @@ def integer(low: int, high: int, example: str) -> Reader:
             raise UsageError(f"{describe(value)} is not from {low} to {high}", hint=f"for example {example}")
         return value
 
-    return one(parse)
+    return one(parse, {"type": "integer", "minimum": low, "maximum": high})
 
 
 def duration(low: float, high: float, example: str, *, zero: str | None = None) -> Reader:
@@ -296,4 +338,4 @@ def duration(low: float, high: float, example: str, *, zero: str | None = None) 
             )
         return seconds
 
-    return one(parse)
+    return one(parse, {"type": "string", "pattern": DURATION})

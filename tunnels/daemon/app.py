@@ -104,6 +104,7 @@ def _wait_for(lock: control_socket.Lock) -> bool:
 async def _daemon(config_path: Path, ready: Callable[[str], None]) -> int:
     desired = desired_state.load(paths.state_file())
     config = Config(config_path)
+    config.opened = dict(desired.opened)
     running = True
     stop = asyncio.Event()
     engine = Engine(on_desired=lambda _names: keeper.changed(), history=True)
@@ -111,7 +112,8 @@ async def _daemon(config_path: Path, ready: Callable[[str], None]) -> int:
 
     def state() -> DesiredState:
         names = dict.fromkeys((*supervisor.names, *handlers.absent))
-        return DesiredState(tuple(names), running, str(config.path))
+        opened = {name: table for name, table in config.opened.items() if name in names}
+        return DesiredState(tuple(names), running, str(config.path), opened)
 
     keeper = StateKeeper(paths.state_file(), state)
     handlers = Handlers(supervisor, config, started_at=time.time(), shutdown=stop.set)

@@ -1,11 +1,17 @@
-"""The profile file as the daemon has it: the last good version stays in force, whatever is written later."""
+"""The profile file as the daemon has it: the last good version stays in force, whatever is written later.
+
+What was opened without a profile counts as if it were in the file.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from tunnels import profiles
+from tunnels import opened, profiles
+from tunnels.core.profile import Profile
 from tunnels.errors import ProfileError
+from tunnels.opened import Table
 from tunnels.profiles import Fingerprint, ProfileFile
 
 
@@ -21,24 +27,69 @@ class Config:
         self.error: ProfileError | None = None
         self._good: ProfileFile | None = None
         self._seen: Fingerprint | None = None
+        self._existed = False
+        self.opened: dict[str, Table] = {}
 
     def load(self) -> ProfileFile:
         """Read the file now. Raises ProfileError, and then the last good version stays in force."""
         self._seen = profiles.fingerprint(self.path)
         try:
-            self._good = profiles.load(self.path)
+            file = self._read()
+            self.forget(set(file.profiles))  # what has been given a profile since
+            self._good = opened.with_opened(file, self.opened)
         except ProfileError as error:
             self.error = error
             raise
         self.error = None
         return self._good
 
+    def open(self, name: str, table: Table) -> Profile:
+        """Have one more profile than the file has. Raises UsageError, and then it is not had."""
+        more = {**self.opened, name: table}
+        profile = opened.profile_of(name, table, self._file())
+        opened.check_size(more)  # only now, when it is known to be shallow
+        self.opened = more
+        return profile
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there has been a file; without one, what was opened can still run."""
+        return self._existed
+
+    def _read(self) -> ProfileFile:
+        """The file alone, which is needed if nothing has been opened."""
+        if self.opened:
+            return self._file()
+        file = profiles.load(self.path)
+        self._existed = True
+        return file
+
+    def _file(self) -> ProfileFile:
+        """The file alone. An opened tunnel can do without one, but a file that was there is not taken for empty."""
+        try:
+            file = profiles.load(self.path)
+        except ProfileError as error:
+            if self._existed or not profiles.is_missing(error):
+                raise
+            return ProfileFile(self.path, {})
+        self._existed = True
+        return file
+
+    def names(self) -> set[str]:
+        """The names of the file's own profiles. Raises ProfileError."""
+        return set(self._file().profiles)
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Have these no longer."""
+        for name in names:
+            self.opened.pop(name, None)
+
     def check(self) -> ProfileError | None:
         """What is wrong with the file as it is on disk; reads it only if it has changed."""
         if self._seen != profiles.fingerprint(self.path):
             self._seen = profiles.fingerprint(self.path)
             try:
-                profiles.load(self.path)
+                self._read()
             except ProfileError as error:
                 self.error = error
             else:

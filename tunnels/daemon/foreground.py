@@ -46,10 +46,13 @@ _AGAIN = Question(
 )
 
 
-def run_foreground(config: Path, profiles: list[Profile], ready_file: Path | None = None) -> int:
+def run_foreground(
+    config: Path, profiles: list[Profile], ready_file: Path | None = None, *, in_file: bool = True
+) -> int:
     """Keep these tunnels up until a signal, or until none of them can come up. Returns the exit code.
 
-    ``ready_file`` exists while all of them are up. Raises UsageError where it cannot be ours.
+    ``ready_file`` exists while all of them are up. Without ``in_file`` no change of the profile file concerns
+    them. Raises UsageError where the ready file cannot be ours.
     """
     shown = ReadyFile(ready_file)
     handler = logs.to_stderr()
@@ -57,7 +60,7 @@ def run_foreground(config: Path, profiles: list[Profile], ready_file: Path | Non
     try:
         with contextlib.nullcontext() if person is None else person.quiet():
             ask = None if person is None else person.ask
-            return run_loop(Foreground(config, profiles, shown, ask=ask).run())
+            return run_loop(Foreground(config, profiles, shown, ask=ask, in_file=in_file).run())
     finally:
         handler.close()
 
@@ -95,8 +98,15 @@ class Foreground:
     """One run of ``up -f``."""
 
     def __init__(
-        self, config: Path, profiles: list[Profile], ready_file: ReadyFile, *, ask: Ask | None = None
+        self,
+        config: Path,
+        profiles: list[Profile],
+        ready_file: ReadyFile,
+        *,
+        ask: Ask | None = None,
+        in_file: bool = True,
     ) -> None:
+        self._in_file = in_file
         self._config = Config(config)
         self._profiles = profiles
         self._wanted = {profile.name: profile for profile in profiles}
@@ -142,6 +152,9 @@ class Foreground:
 
     async def _reload(self) -> Json:
         """Apply the changed file: to these tunnels, and to those of them that it lacked for a while."""
+        if not self._in_file:
+            _log.info("nothing to reload: this tunnel is in no profile file")
+            return {}
         file = self._config.load()
         wanted = {name: file.profiles[name] for name in self._wanted if name in file.profiles}
         self._wanted |= wanted

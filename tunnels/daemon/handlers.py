@@ -8,7 +8,7 @@ import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-from tunnels import __version__, profiles, system_keyring
+from tunnels import __version__, opened, profiles, system_keyring
 from tunnels.core import protocol
 from tunnels.core.protocol import Command
 from tunnels.core.question import Answer
@@ -51,16 +51,20 @@ class Handlers:
 
     async def handle(self, command: Command) -> Json:
         """Do what a command says. Raises TunnelsError."""
-        if isinstance(command, protocol.Up | protocol.Restart | protocol.Answer):
+        if isinstance(command, protocol.Up | protocol.Open | protocol.Restart | protocol.Answer):
             places.hand_over(command.agent)
         match command:
             case protocol.Up(names, config):
                 return await self._up(names, config)
+            case protocol.Open():
+                return await self._open(command)
             case protocol.Down(names, everything):
                 if everything:
                     names = [*self._absent, *self._supervisor.names]
                 self._absent = tuple(name for name in self._absent if name not in names)
-                return {"stopped": list(await self._supervisor.down(names))}
+                stopped = await self._supervisor.down(names)
+                self._config.forget(names)
+                return {"stopped": list(stopped)}
             case protocol.Restart(names, config):
                 self._use(config)
                 file = self._config.load()
@@ -156,7 +160,7 @@ class Handlers:
     async def _take_up_all(self, file: ProfileFile) -> list[str]:
         """Start what should have been up all the time and is in the file again. Returns the names."""
         found = [name for name in self._absent if name in file.profiles]
-        if self._autostarts:
+        if self._autostarts and self._config.is_there:
             self._autostarts = False
             running = {*self._supervisor.names, *found}
             found += [p.name for p in file.profiles.values() if p.autostart and p.name not in running]
@@ -172,6 +176,30 @@ class Handlers:
         await self._take_up_all(file)
         found = await asyncio.gather(*(self._supervisor.up(profile) for profile in wanted))
         return {"tunnels": {profile.name: what.value for profile, what in zip(wanted, found, strict=True)}}
+
+    async def _open(self, command: protocol.Open) -> Json:
+        """Start a tunnel that is in no file, unless the same one has been opened before."""
+        self._use(command.config)
+        known, table = self._config.opened, command.profile
+        same = [name for name, other in known.items() if other == table and command.name in {"", name}]
+        if same:
+            name, profile = same[0], self._config.open(same[0], table)
+        else:
+            taken = {*self._config.names(), *self._supervisor.names, *self._absent, *known}
+            if command.name in taken:
+                raise UsageError(
+                    f"there is a tunnel or a profile that is called {command.name}",
+                    hint=f"--name another one, or `tunnels up {command.name}`",
+                )
+            name = command.name or opened.choose_name(str(table.get("host", "")), taken)
+            profile = self._config.open(name, table)
+        try:
+            what = await self._supervisor.up(profile)
+        except BaseException:
+            if name not in self._supervisor.names:
+                self._config.forget([name])
+            raise
+        return {"name": name, "what": what.value}
 
     def _use(self, config: str) -> None:
         """One daemon has one profile file; another one is taken only while nothing runs."""

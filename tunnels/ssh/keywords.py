@@ -32,7 +32,7 @@ class Keyword(NamedTuple):
 
 _BY_SSH = "by `ssh -G`, which answers what comes of it"
 _SESSION = "a tunnel opens no session on the server"
-_FORWARD = "the forwards of a Host are not taken: write them into the profile"
+_FORWARD = "the forwards of a Host are not taken: `tunnels import` makes profiles of them"
 _GSSAPI = "it belongs to GSSAPIAuthentication"
 _HOSTBASED = "it belongs to HostbasedAuthentication"
 _NO = ("no", "false", "none")

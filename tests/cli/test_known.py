@@ -1,0 +1,47 @@
+"""A command may name a profile of the file, and a tunnel that was opened without one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.console import tunnels
+from tests.daemon.served import profile_file
+from tunnels import desired_state, paths
+from tunnels.cli import known
+from tunnels.desired_state import DesiredState
+from tunnels.errors import ProfileError
+
+TABLE = {"host": "vps", "dynamic": ["1080"]}
+
+
+def opened(config: Path) -> None:
+    state = DesiredState(("vps",), running=False, config=str(config), opened={"vps": TABLE})
+    desired_state.save(paths.state_file(), state)
+
+
+def test_what_was_opened_with_this_file_is_known() -> None:
+    path = profile_file()
+    assert "vps" not in known.load(path).profiles
+    opened(path)
+    assert list(known.load(path).profiles)[-1] == "vps"
+
+
+def test_what_was_opened_with_another_file_is_not(home: Path) -> None:
+    opened(home / "other.toml")
+    assert "vps" not in known.load(profile_file()).profiles
+
+
+def test_without_any_file_the_missing_one_is_said() -> None:
+    with pytest.raises(ProfileError):
+        known.load(paths.config_file())
+    opened(paths.config_file())
+    assert list(known.load(paths.config_file()).profiles) == ["vps"]
+
+
+@pytest.mark.parametrize("command", [["logs"], ["why"]])
+def test_its_history_can_be_asked_for(command: list[str]) -> None:
+    opened(profile_file())
+    assert tunnels(*command, "vps").code == 0
+    assert tunnels(*command, "vsp").code == 4
