@@ -22,18 +22,24 @@ from tests.e2e.bed.wait import eventually
 
 pytestmark = pytest.mark.loopback_site
 
-CHROMIUM = ["--browser", "chromium"], ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+CHROMIUM = (
+    ["--browser", "chromium"],
+    ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
+)
 FIREFOX = ["--browser", "firefox"], ["--headless"]
 
 NOTHING = {"outside": 0, "asked": 0}
 
 BROWSERS = [
-    pytest.param(*CHROMIUM, id="chromium", marks=pytest.mark.skipif(not shutil.which("chromium"), reason="no chromium")),
+    pytest.param(
+        *CHROMIUM, id="chromium", marks=pytest.mark.skipif(not shutil.which("chromium"), reason="no chromium")
+    ),
     pytest.param(
         *FIREFOX,
         id="firefox",
         marks=pytest.mark.skipif(
-            not (shutil.which("firefox") or shutil.which("firefox-esr")), reason="no firefox: install firefox-esr"
+            not (shutil.which("firefox") or shutil.which("firefox-esr")),
+            reason="no firefox: install firefox-esr",
         ),
     ),
 ]
@@ -72,7 +78,7 @@ def test_a_page_that_only_the_far_side_knows_is_rendered_and_nothing_goes_past_t
         assert seen["text"] == pages.GREETING
         assert ("Firefox" if "firefox" in which else "Chrome") in seen["agent"]
         assert cafe.asked("/local")["host"] == "localhost:8080", "localhost is the far end's"
-        cafe.asked("/webrtc")
+        assert cafe.asked("/webrtc")["found"] == "nothing", "WebRTC has found a way that is not the proxy"
         assert cafe.leaked() == NOTHING
 
         with cafe.laptop.server_away():

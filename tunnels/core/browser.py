@@ -157,6 +157,7 @@ _CHROMIUM_FEATURES_OFF = (
     *("MediaRouter", "DialMediaRouteProvider", "CastMediaRouteProvider", "GlobalMediaControls"),
     *("DnsOverHttps", "AsyncDns", "OptimizationHints", "Translate", "NetworkTimeServiceQuerying"),
     *("CertificateTransparencyComponentUpdater", "AutofillServerCommunication", "WebTransport"),
+    "WebRtcHideLocalIpsWithMdns",  # there is no local address to hide, and this joins a multicast group
 )
 
 #: For what an argument has been renamed, and as a second lock where there is one already.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -44,13 +45,14 @@ class Cafe:
         self._log = folder / "requests"
         self._log.touch()
         laptop.server.know({pages.NAME: SERVER_4})
+        # Firefox asks for the address of this machine's own name, for the lock in its profile (nsProfileLock.cpp);
+        # distributions have that in the file, or a module of their resolver knows it.
+        laptop.client.know({socket.gethostname(): "127.0.1.1"})
         laptop.client.nft(_WATCH)
         self._site = subprocess.Popen(
             [*laptop.server.inside, sys.executable, pages.__file__, str(self._log)], stdin=subprocess.DEVNULL
         )
-        eventually(
-            lambda: laptop.server.call(lambda: accepts(pages.PORT)), within=10, what="the far site"
-        )
+        eventually(lambda: laptop.server.call(lambda: accepts(pages.PORT)), within=10, what="the far site")
         product.write(cafe={**laptop.login(), "dynamic": [str(PROXY)]})
 
     def close(self) -> None:

@@ -31,9 +31,11 @@ fetch("http://10.77.9.2:8080/by-address", {mode: "no-cors"}).catch(() => {});
 try {
   const peer = new RTCPeerConnection({iceServers: [{urls: "stun:10.77.9.2:3478"}, {urls: "stun:stun.corp:3478"}]});
   const found = [];
+  let said = false;
+  const done = () => { if (!said) { said = true; report("webrtc", {found: found.join(" | ") || "nothing"}); } };
   peer.createDataChannel("x");
-  peer.onicecandidate = (event) => event.candidate ? found.push(event.candidate.candidate)
-      : report("webrtc", {found: found.length});
+  peer.onicecandidate = (event) => event.candidate ? found.push(event.candidate.candidate) : done();
+  setTimeout(done, 1500);
   peer.createOffer().then((offer) => peer.setLocalDescription(offer));
 } catch (error) { report("webrtc", {error: error.name}); }
 let beats = 0;
