@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tunnels import browser_folder
 from tunnels.browser_folder import kept, sweep, throwaway
 from tunnels.errors import TunnelsError, UsageError
 
@@ -32,7 +32,9 @@ def test_it_is_gone_after_an_error_too(tmp_path: Path) -> None:
     assert folders(tmp_path / "browsers") == []
 
 
-def test_what_a_crash_has_left_is_swept_by_the_next_one_but_not_while_a_browser_has_it(tmp_path: Path) -> None:
+def test_what_a_crash_has_left_is_swept_by_the_next_one_but_not_while_a_browser_has_it(
+    tmp_path: Path,
+) -> None:
     root = tmp_path / "browsers"
     crash = (
         "import os, subprocess, sys; from pathlib import Path; from tunnels.browser_folder import throwaway\n"
@@ -90,10 +92,12 @@ def test_what_cannot_be_made_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_process_that_still_writes_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, pauses = browser_folder.shutil.rmtree, []
-    monkeypatch.setattr(browser_folder.time, "sleep", pauses.append)
+    real = shutil.rmtree
+    pauses: list[float] = []
+    monkeypatch.setattr("tunnels.browser_folder.time.sleep", pauses.append)
     monkeypatch.setattr(
-        browser_folder.shutil, "rmtree", lambda path, **rest: real(path, **rest) if len(pauses) > 2 else None
+        "tunnels.browser_folder.shutil.rmtree",
+        lambda path, **rest: real(path, **rest) if len(pauses) > 2 else None,
     )
     with throwaway(tmp_path / "browsers"):
         pass

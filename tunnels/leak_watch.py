@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import select
 import socket
 import struct
@@ -15,7 +16,38 @@ from tunnels.core.proxy_address import ProxyAddress
 
 _ETH_P_ALL = 0x0003  # linux/if_ether.h
 _SOL_PACKET, _PACKET_STATISTICS = 263, 6  # linux/socket.h, linux/if_packet.h
+_SO_ATTACH_FILTER, _SO_RCVBUFFORCE = 26, 33  # asm-generic/socket.h
 _RECEIVE_BUFFER = 8 * 1024 * 1024  # bytes; what comes while we ask
+
+# linux/bpf_common.h: loads of a byte or two, at a place or behind the header; a shift; a comparison; the end.
+_LOAD_BYTE, _LOAD_HALF, _LOAD_HALF_BEHIND, _HEADER_LENGTH = 0x30, 0x28, 0x48, 0xB1
+_SHIFT_RIGHT, _IF_EQUAL, _RETURN = 0x74, 0x15, 0x06
+_UDP, _TCP, _DOMAIN = 17, 6, 53
+
+#: What can ask for a name, as a filter of the kernel: (operation, jump if true, jump if false, value). UDP, TCP from
+#: or to port 53, and of IPv6 what has further headers. What a machine carries besides, it need not copy to us.
+_QUESTIONS = (
+    (_LOAD_BYTE, 0, 0, 0),
+    (_SHIFT_RIGHT, 0, 0, 4),
+    (_IF_EQUAL, 0, 8, 4),  # IPv4
+    (_LOAD_BYTE, 0, 0, 9),
+    (_IF_EQUAL, 13, 0, _UDP),
+    (_IF_EQUAL, 0, 13, _TCP),
+    (_HEADER_LENGTH, 0, 0, 0),
+    (_LOAD_HALF_BEHIND, 0, 0, 0),
+    (_IF_EQUAL, 9, 0, _DOMAIN),
+    (_LOAD_HALF_BEHIND, 0, 0, 2),
+    (_IF_EQUAL, 7, 8, _DOMAIN),
+    (_IF_EQUAL, 0, 7, 6),  # IPv6
+    (_LOAD_BYTE, 0, 0, 6),
+    (_IF_EQUAL, 0, 4, _TCP),
+    (_LOAD_HALF, 0, 0, 40),
+    (_IF_EQUAL, 2, 0, _DOMAIN),
+    (_LOAD_HALF, 0, 0, 42),
+    (_IF_EQUAL, 0, 1, _DOMAIN),
+    (_RETURN, 0, 0, 0xFFFFFFFF),
+    (_RETURN, 0, 0, 0),
+)
 
 
 class Watch(Protocol):
@@ -59,16 +91,21 @@ def _send_one(word: str) -> None:
 
 
 class PacketWatch:
-    """Looks into every packet on every interface, loopback too; takes CAP_NET_RAW (packet(7))."""
+    """Looks into every packet that can ask for a name; takes CAP_NET_RAW (packet(7))."""
 
-    how = "every packet of every interface"
+    how = "every UDP packet and all of TCP port 53, on every interface,"
     blind = "a name inside an encrypted question (DNS over TLS or HTTPS)"
 
     def __init__(self, proxy: ProxyAddress) -> None:
-        self._port = proxy.port
         self._sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ETH_P_ALL))
-        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
         self._sock.setblocking(False)
+        with contextlib.suppress(
+            OSError
+        ):  # takes CAP_NET_ADMIN; without it a busy machine makes us miss some
+            self._sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
+        program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in _QUESTIONS))
+        filled = struct.pack("HP", len(_QUESTIONS), ctypes.addressof(program))
+        self._sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filled)
 
     def begin(self) -> None:
         """Forget what has come so far."""
@@ -79,7 +116,9 @@ class PacketWatch:
     def saw(self, word: str) -> bool | None:
         """Whether a packet since then has the word in clear; ``None`` if one was missed."""
         wanted = word.lower().encode()
-        if any(wanted in packet.lower() for packet in self._packets() if not self._is_to_the_proxy(packet)):
+        if sum(
+            wanted in packet.lower() for packet in self._packets()
+        ):  # all of them: a later look begins anew
             return True
         return None if self._lost() else False
 
@@ -89,19 +128,6 @@ class PacketWatch:
                 yield self._sock.recv(65536)
             except BlockingIOError:
                 return
-
-    def _is_to_the_proxy(self, packet: bytes) -> bool:
-        """Whether it is our own request to the proxy, which has the name in clear and stays here."""
-        if len(packet) < 40:
-            return False
-        version = packet[0] >> 4
-        if version == 4 and packet[9] == socket.IPPROTO_TCP:
-            start = (packet[0] & 0x0F) * 4
-        elif version == 6 and packet[6] == socket.IPPROTO_TCP:
-            start = 40
-        else:
-            return False
-        return self._port in struct.unpack_from("!HH", packet[: start + 4].ljust(start + 4, b"\0"), start)
 
     def _lost(self) -> int:
         """How many packets the kernel had no room for since the last look."""

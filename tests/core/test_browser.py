@@ -7,7 +7,15 @@ import re
 
 import pytest
 
-from tunnels.core.browser import KINDS, Family, arguments, family_of, firefox_user_js, kind_named, profile_files
+from tunnels.core.browser import (
+    KINDS,
+    Family,
+    arguments,
+    family_of,
+    firefox_user_js,
+    kind_named,
+    profile_files,
+)
 from tunnels.core.proxy_address import ProxyAddress
 
 PROXY = ProxyAddress("127.0.0.1", 1080)
@@ -76,6 +84,9 @@ def test_a_browser_is_known_by_its_command_its_bundle_and_its_desktop_file(name:
 
 def test_what_is_not_known_is_not() -> None:
     assert kind_named("w3m") is None
-    assert (family_of("firefox-nightly"), family_of("ungoogled-chromium")) == (Family.FIREFOX, Family.CHROMIUM)
+    assert (family_of("firefox-nightly"), family_of("ungoogled-chromium")) == (
+        Family.FIREFOX,
+        Family.CHROMIUM,
+    )
     assert family_of("xdg-open") is None
     assert len({kind.name for kind in KINDS}) == len(KINDS)

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from tunnels.core.socks import ConnectRequest, Fail, SocksServer
-from tunnels.core.socks_words import BIND, CONNECT, REFUSED_COMMAND, UDP_ASSOCIATE, connect_request, reply_text
+from tunnels.core.socks_words import (
+    BIND,
+    CONNECT,
+    REFUSED_COMMAND,
+    UDP_ASSOCIATE,
+    connect_request,
+    reply_text,
+)
 
 
 def test_our_server_understands_it() -> None:

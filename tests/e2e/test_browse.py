@@ -15,9 +15,9 @@ import psutil
 import pytest
 
 from tests.e2e.bed import pages
-from tests.e2e.bed.cafe import PROXY, Cafe
+from tests.e2e.bed.cafe import Cafe
 from tests.e2e.bed.faults import Laptop
-from tests.e2e.bed.product import OK, Running, Tunnels
+from tests.e2e.bed.product import Tunnels
 from tests.e2e.bed.wait import eventually
 
 pytestmark = pytest.mark.loopback_site

@@ -1,4 +1,4 @@
-"""A café: a laptop behind whose tunnel there is a site that only the server's side knows, and a watch on its packets."""
+"""A café: a laptop, a site behind its tunnel that only the server's side knows, and a watch on its packets."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ table inet watch {{
   chain out {{
     type filter hook output priority 0; policy accept;
     oifname != "lo" ip daddr {SERVER_4} tcp dport {PORT} accept
-    oifname != "lo" icmpv6 type {{ nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert, mld-listener-report, mld2-listener-report }} accept
+    oifname != "lo" icmpv6 type {{ nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert }} accept
+    oifname != "lo" icmpv6 type {{ mld-listener-report, mld2-listener-report }} accept
     oifname != "lo" counter name outside
     udp dport {{ 53, 1900, 5353, 5355 }} counter name asked
     tcp dport 53 counter name asked
@@ -50,7 +51,8 @@ class Cafe:
         laptop.client.know({socket.gethostname(): "127.0.1.1"})
         laptop.client.nft(_WATCH)
         self._site = subprocess.Popen(
-            [*laptop.server.inside, sys.executable, pages.__file__, str(self._log)], stdin=subprocess.DEVNULL
+            [*laptop.server.inside, sys.executable, pages.__file__, str(self._log), str(folder / "files")],
+            stdin=subprocess.DEVNULL,
         )
         eventually(lambda: laptop.server.call(lambda: accepts(pages.PORT)), within=10, what="the far site")
         product.write(cafe={**laptop.login(), "dynamic": [str(PROXY)]})
@@ -64,6 +66,11 @@ class Cafe:
     def page(self) -> str:
         """The address of the page."""
         return f"http://{pages.NAME}:{pages.PORT}/"
+
+    @property
+    def files(self) -> str:
+        """The address of what is in the folder ``files``."""
+        return f"http://{pages.NAME}:{pages.PORT}/files"
 
     def requests(self, path: str) -> list[dict[str, Any]]:
         """What the site was asked for so far under this path."""

@@ -57,15 +57,25 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         }
         with self.log_file.open("a") as log:
             log.write(json.dumps(said) + "\n")
-        body = PAGE.encode() if parts.path == "/" else b"hello from the far side\n"
+        body = PAGE.encode() if parts.path == "/" else _found(parts.path) or b"hello from the far side\n"
         self.send_response(200)
-        self.send_header("Content-Type", "text/html" if parts.path == "/" else "text/plain")
+        html = parts.path == "/" or parts.path.startswith("/files/simple/")
+        self.send_header("Content-Type", "text/html" if html else "text/plain")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as it is called above
         """Stay silent."""
+
+
+def _found(path: str) -> bytes | None:
+    """Return a file below ``/files/``, of a folder its index; the folder is the second argument."""
+    if not path.startswith("/files/") or len(sys.argv) < 3:
+        return None
+    file = Path(sys.argv[2], path.removeprefix("/files/"))
+    file = file / "index.html" if file.is_dir() else file
+    return file.read_bytes() if file.is_file() else None
 
 
 def serve(log_file: Path) -> None:
