@@ -42,9 +42,9 @@ class DynamicForwarder(ListeningForwarder):
         on_refused: OnRefused,
     ) -> None:
         super().__init__(forward, door, scope, on_change=on_change, on_refused=on_refused)
+        self._by_address = 0
         self._credentials: Credentials | None = None
         self._handshakes: set[_Handshake] = set()
-        self._by_address = 0
 
     async def _try_to_bind(self) -> bool:
         """Find the password, if one is wanted, and listen."""
