@@ -35,6 +35,7 @@ types: $(STAMP)
 # The end-to-end tests talk to a real OpenSSH server.
 sshd:
 	@tests/e2e/need_sshd.sh
+	@tests/e2e/need_browsers.sh
 
 # The same end-to-end tests against the servers of docker-compose.test.yml.
 test-compose: $(STAMP)

@@ -56,6 +56,10 @@ ROOMS: dict[str, tuple[set[str], str]] = {
         {"client", "desired_state", "ending", "errors", "paths", "service", "version"},
         "starts the daemon without being it, through its service where there is one",
     ),
+    "browsers": ({"core", "errors"}, "looks around in the system for one, and no more"),
+    "browser_folder": ({"errors", "paths"}, "makes and removes folders, whatever they are for"),
+    "proxy_probe": ({"core", "errors"}, "a client of a proxy, as any program is one"),
+    "leak_watch": ({"core"}, "looks at the packets of this machine, and at nothing of ours"),
     "forwarding": ({"core", "errors", "password_command", "tasks"}, "moves bytes, knows nothing of SSH"),
     "ssh": (
         {"core", "errors", "forwarding.channel", "password_command", "system_keyring", "tasks"},
@@ -83,8 +87,9 @@ ROOMS: dict[str, tuple[set[str], str]] = {
     ),
     "cli": (
         {
-            *("client", "core", "desired_state", "ending", "errors", "history_file", "opened", "paths"),
-            *("profile_writer", "profiles", "service", "spawn", "terminal", "version"),
+            *("browser_folder", "browsers", "client", "core", "desired_state", "ending", "errors"),
+            *("history_file", "leak_watch", "opened", "paths", "profile_writer", "profiles", "proxy_probe"),
+            *("service", "spawn", "terminal", "version"),
         },
         "importing the engine costs every command 160 ms",
     ),

@@ -25,6 +25,10 @@ The map of the house; arrows point one way (``tests/test_architecture.py`` holds
     Wires the above together and serves the control socket.
 ``control_socket``, ``client``, ``spawn``
     How the command line reaches the daemon.
+``browsers``, ``browser_folder``
+    Find the person's browser; give it a profile that is thrown away.
+``proxy_probe``, ``leak_watch``
+    Ask a proxy what programs ask it; watch whom this machine asks meanwhile.
 ``service``
     The daemon as a service of systemd or launchd.
 ``cli``

@@ -89,6 +89,16 @@ def alive_file() -> Path:
     return state_dir() / "alive"
 
 
+def browsers_dir() -> Path:
+    """Where browsers have their profiles that are thrown away: gone with the session, whatever happens."""
+    return runtime_dir() / "browsers"
+
+
+def kept_browsers_dir() -> Path:
+    """Where browsers have their profiles that are kept."""
+    return state_dir() / "browsers"
+
+
 def log_file() -> Path:
     """What happened, one line each."""
     return log_dir() / "tunnels.log"

@@ -13,7 +13,10 @@ from tunnels import __version__
 from tunnels.cli import app as command_line
 from tunnels.cli.app import VERBS, app
 
-HELPERS = {"asking", "app", "glance", "known", "main", "options", "output", "render", "run", "waiting"}
+HELPERS = {
+    *("asking", "app", "glance", "known", "main", "options", "output", "render", "run", "running", "through"),
+    "waiting",
+}
 """Modules of the command line that are not a verb."""
 
 GROUPS = {"daemon": ("run", "stop", "status"), "service": ("install", "uninstall", "status")}

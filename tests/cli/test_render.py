@@ -430,3 +430,11 @@ def test_what_waits_for_clients_works_and_counts_as_up() -> None:
 
 def test_the_live_view_of_nothing_says_so() -> None:
     assert "no tunnel is running" in printed([render.live_view(Snapshot(None), NOW)])
+
+
+def test_a_proxy_says_how_many_programs_resolve_names_by_themselves() -> None:
+    shown = "".join(
+        line.plain
+        for line in render.forward_lines(forward("localhost:1080", None, kind="dynamic", by_address=12))
+    )
+    assert shown.endswith("12 requests by address")

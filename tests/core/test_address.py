@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tunnels.core import address
 from tunnels.core.address import (
     TcpAddress,
     UnixAddress,
@@ -208,3 +209,10 @@ def test_any_text_is_an_address_or_a_usage_error(text: str) -> None:
             continue
 
         assert parse(format_address(address, ports)) == (address, ports)
+
+
+@pytest.mark.parametrize(
+    ("host", "is_address"), [("192.0.2.7", True), ("::1", True), ("db.internal", False), ("1.2.3", False)]
+)
+def test_an_address_is_told_from_a_name(host: str, is_address: bool) -> None:
+    assert address.is_ip_address(host) is is_address

@@ -97,6 +97,7 @@ DOCUMENT: Json = {
                     "bytes_out": 99,
                     "error": None,
                     "reachable_by_others": False,  # an addition
+                    "by_address": 0,  # an addition
                 }
             ],
             "question": None,  # an addition
@@ -250,6 +251,7 @@ FORWARDS = st.builds(
     bytes_out=COUNTS,
     error=ERRORS,
     reachable_by_others=st.booleans(),
+    by_address=COUNTS,
 )
 TUNNELS = st.builds(
     TunnelStatus,
@@ -351,7 +353,7 @@ def test_any_object_is_a_snapshot_or_a_protocol_violation(document: Json) -> Non
 
 MAY_BE_MISSING = {
     *("daemon", "config_error", "retry_at", "error", "rtt_ms", "cipher", "question", "hint"),
-    *("connect", "secret", "reachable_by_others", "offline", "subject", "lasting", "stale"),
+    *("connect", "secret", "reachable_by_others", "by_address", "offline", "subject", "lasting", "stale"),
 }
 
 

@@ -125,6 +125,16 @@ async def test_the_name_goes_to_the_far_end_as_it_is() -> None:
             assert link.requests == [(DB, peer.sock.getsockname())]
 
 
+async def test_requests_with_an_address_are_counted_because_somebody_here_has_resolved_the_name() -> None:
+    by_address = b"\x05\x01\x00" + b"\x01\xc0\x00\x02\x07" + b"\x15\x38"  # VER CMD RSV, ATYP ADDR, PORT
+    async with proxy(FakeLink()) as (made, port):
+        for request in (REQUEST, by_address, by_address):
+            with connect(port) as peer:
+                await peer.send(GREETING + request)
+                assert await peer.receive(12) == WELCOME + reply(0)
+        assert made.forwarder.status().by_address == 2
+
+
 async def test_the_success_comes_before_any_byte_of_the_far_end() -> None:
     link = FakeLink()
     link.gate = asyncio.Event()

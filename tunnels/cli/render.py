@@ -134,6 +134,8 @@ def forward_lines(forward: ForwardStatus) -> list[Text]:
         facts.append(f"{forward.held} waiting")
     if forward.bytes_in or forward.bytes_out:
         facts.append(f"{size(forward.bytes_in)} in, {size(forward.bytes_out)} out")
+    if forward.by_address:
+        facts.append(f"{plural(forward.by_address, 'request')} by address")
     if forward.reachable_by_others:
         facts.append("open to other machines")
     if facts:

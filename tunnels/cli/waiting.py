@@ -30,7 +30,8 @@ class Waiting:
     """Watches tunnels until each is up, or cannot be, or the time is over; says which.
 
     ``who`` answers their questions; without anybody a question is an error. ``starts`` is whether the command
-    has started them, and a person who says no to one does not want it any more.
+    has started them, and a person who says no to one does not want it any more. ``shows`` is whether what
+    came of it is printed; a command that something else comes after looks at ``errors`` itself.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Waiting:
         as_json: bool,
         save: bool = False,
         starts: bool = True,
+        shows: bool = True,
     ) -> None:
         self._client = client
         self._names = list(names)
@@ -53,6 +55,7 @@ class Waiting:
         self._as_json = as_json
         self._save = save
         self._starts = starts
+        self._shows = shows
         self._seen: set[str] = set()
         self._reported: set[str] = set()
         self._done: set[str] = set()  # questions that are shown in snapshots from before they were answered
@@ -75,6 +78,11 @@ class Waiting:
                     self._time_is_over(snapshot)
                     break
         return self._finish(last)
+
+    @property
+    def errors(self) -> list[TunnelsError]:
+        """What is not as it was asked for."""
+        return list(self._errors)
 
     @property
     def _open(self) -> list[str]:
@@ -129,7 +137,7 @@ class Waiting:
             why = forward.error.message if forward.error is not None else "it does not listen"
             hint = forward.error.hint if forward.error is not None else None
             self._errors.append(NotAsAsked(f"{tunnel.name}: {render.route(forward)}: {why}", hint=hint))
-        if self._as_json:
+        if self._as_json or not self._shows:
             return
         with say.paused():
             # What failed is an error, and comes after all results.
@@ -274,7 +282,9 @@ class Waiting:
             )
 
     def _finish(self, snapshot: Snapshot) -> int:
-        if self._as_json:
+        if not self._shows:
+            pass
+        elif self._as_json:
             tunnels = tuple(tunnel for tunnel in snapshot.tunnels if tunnel.name in self._names)
             output.print_json(snapshot._replace(tunnels=tunnels).to_json())
         else:

@@ -307,6 +307,11 @@ def is_ipv4(text: str) -> bool:
     )
 
 
+def is_ip_address(host: str) -> bool:
+    """Whether a host is an address and no name that somebody has still to resolve."""
+    return ":" in host or is_ipv4(host)
+
+
 def _ipv6(text: str) -> str | None:
     """Spell an IPv6 address in its one short form; ``None`` if it is none."""
     import ipaddress  # noqa: PLC0415 - 4 ms that most profiles do not need

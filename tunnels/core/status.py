@@ -34,6 +34,7 @@ class ForwardStatus(NamedTuple):
     bytes_out: int = 0
     error: ErrorInfo | None = None
     reachable_by_others: bool = False  #: listens on more than loopback
+    by_address: int = 0  #: of a proxy, requests with an address: whoever asked has resolved the name here
 
     def to_json(self) -> Json:
         """As it stands in ``status --json``."""
@@ -50,6 +51,7 @@ class ForwardStatus(NamedTuple):
             "bytes_out": self.bytes_out,
             "error": error_to_json(self.error),
             "reachable_by_others": self.reachable_by_others,
+            "by_address": self.by_address,
         }
 
     @classmethod
@@ -68,6 +70,7 @@ class ForwardStatus(NamedTuple):
             bytes_out=_int(data, "bytes_out"),
             error=error_from_json(data.get("error")),
             reachable_by_others=data.get("reachable_by_others") is True,
+            by_address=_int(data, "by_address") if "by_address" in data else 0,
         )
 
 

@@ -12,10 +12,11 @@ from collections.abc import Callable
 from typing import cast
 
 from tunnels import password_command
-from tunnels.core.address import TcpAddress
+from tunnels.core.address import TcpAddress, is_ip_address
 from tunnels.core.forward import Forward, ProxyAuth
 from tunnels.core.socks import ConnectRequest, Fail, Send, SocksServer
 from tunnels.core.state import ForwardState
+from tunnels.core.status import ForwardStatus
 from tunnels.errors import BadSetting, DialError, ListenError
 from tunnels.forwarding.door import Door
 from tunnels.forwarding.local import ListeningForwarder, OnRefused, origin_of
@@ -41,6 +42,7 @@ class DynamicForwarder(ListeningForwarder):
         on_refused: OnRefused,
     ) -> None:
         super().__init__(forward, door, scope, on_change=on_change, on_refused=on_refused)
+        self._by_address = 0
         self._credentials: Credentials | None = None
         self._handshakes: set[_Handshake] = set()
 
@@ -62,6 +64,10 @@ class DynamicForwarder(ListeningForwarder):
         for handshake in list(self._handshakes):
             handshake.abort()
 
+    def status(self) -> ForwardStatus:
+        """The forward as it stands now, and how many have asked for an address: they resolve names here."""
+        return super().status()._replace(by_address=self._by_address)
+
     def _new_client(self) -> asyncio.BaseProtocol:
         return _Handshake(self)
 
@@ -76,6 +82,7 @@ class DynamicForwarder(ListeningForwarder):
 
     def serve(self, transport: asyncio.Transport, socks: SocksServer, request: ConnectRequest) -> None:
         """Open a channel for a client, and answer it only then."""
+        self._by_address += is_ip_address(request.host)
         end = SocketEnd(self.counters, on_lost=self._lose)
         end.far.greeting = socks.succeeded
         end.take_over(transport, socks.trailing)
