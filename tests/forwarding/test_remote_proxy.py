@@ -12,7 +12,7 @@ from tests.e2e.bed.ports import LOOPBACK
 from tests.forwarding import fakes
 from tests.forwarding.fakes import FakeChannel, destination, socks5_request, turns, until
 from tunnels.core.address import TcpAddress
-from tunnels.core.socks import SocksServer
+from tunnels.core.proxy import ProxyServer
 from tunnels.errors import DialError, DialReason
 from tunnels.forwarding import remote_proxy
 from tunnels.forwarding.relay import Counters, SocketEnd
@@ -38,7 +38,7 @@ class Proxy:
         self.may_dial.set()
         self.ends: list[SocketEnd] = []
         self._failure = failure
-        self.end = ProxyEnd(SocksServer(), self._dial, self.scope)
+        self.end = ProxyEnd(ProxyServer(), self._dial, self.scope)
         self.channel = FakeChannel(self.end)
 
     async def _dial(self, address: TcpAddress) -> SocketEnd:
