@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tunnels.core import http_answers
@@ -11,7 +13,7 @@ from tunnels.errors import DialReason
 
 
 def parts(reply: bytes) -> tuple[bytes, dict[bytes, bytes], bytes]:
-    found = HeadReader().receive(reply)
+    found = HeadReader(re.compile(rb"HTTP/1.1 .*")).receive(reply)
     assert found is not None
     head, body = found
     return head.first, {name.lower(): value for name, value in head.fields}, body

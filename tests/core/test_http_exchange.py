@@ -134,9 +134,9 @@ def test_a_websocket_is_let_through_in_both_directions() -> None:
 @pytest.mark.parametrize(
     ("data", "why"),
     [
-        (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "no status"),
-        (b"ICY 200 OK\r\n\r\n", "no status"),
-        (b"HTTP/1.1 99 Low\r\n\r\n", "no status"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "no answer"),
+        (b"ICY 200 OK\r\n\r\n", "no answer"),
+        (b"HTTP/1.1 99 Low\r\n\r\n", "no answer"),
         (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n", "nobody has asked for"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\n", "not one number"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: four\r\n\r\n", "not one number"),

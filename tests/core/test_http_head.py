@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tunnels.core.http_head import MAX_FIELDS, MAX_HEAD, Head, HeadReader, Rejected, write_head
 
+ANY = re.compile(rb"(?:GET|HTTP/).*")
+
 
 def read(data: bytes, *, lenient: bool = False) -> Head:
-    found = HeadReader(lenient=lenient).receive(data)
+    found = HeadReader(ANY, lenient=lenient).receive(data)
     assert found is not None
     return found[0]
 
 
 def refused(data: bytes, *, lenient: bool = False) -> Rejected:
     with pytest.raises(Rejected) as caught:
-        HeadReader(lenient=lenient).receive(data)
+        HeadReader(ANY, lenient=lenient).receive(data)
     return caught.value
 
 
 def test_a_head_is_its_first_line_and_its_fields_in_order_and_what_follows_is_left() -> None:
-    found = HeadReader().receive(
+    found = HeadReader(ANY).receive(
         b"GET / HTTP/1.1\r\nHost: a\r\nX-Empty:\r\nX:\t two words \r\n\r\nbody\r\n\r\n"
     )
 
@@ -89,6 +93,11 @@ def test_an_answer_may_be_as_old_as_the_server_that_sends_it() -> None:
     assert refused(b"HTTP/1.0 200 OK\nno field\n\n", lenient=True).status == 400
 
 
+def test_a_first_line_that_is_none_is_refused_before_there_is_more() -> None:
+    assert refused(b"SSH-2.0-x\r\n").reason == "the first line is no request"
+    assert refused(b"SSH-2.0-x\n", lenient=True).reason == "the first line is no answer"
+
+
 def test_a_head_has_limits_and_it_is_said_which_one_was_passed() -> None:
     line = b"GET / HTTP/1.1\r\n"
     fields = b"".join(b"X%d: y\r\n" % number for number in range(MAX_FIELDS))
@@ -104,7 +113,7 @@ def test_a_head_has_limits_and_it_is_said_which_one_was_passed() -> None:
 
 def outcome(chunks: list[bytes], *, lenient: bool) -> object:
     """What comes of it: the head and the rest, a refusal, or nothing yet."""
-    reader = HeadReader(lenient=lenient)
+    reader = HeadReader(ANY, lenient=lenient)
     for number, chunk in enumerate(chunks):
         try:
             found = reader.receive(chunk)

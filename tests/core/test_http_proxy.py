@@ -139,7 +139,7 @@ def test_a_connect_with_a_body_is_refused(field: bytes) -> None:
             ("A.example", 8080),
         ),
         (b"http://a?q", b"GET /?q HTTP/1.1", b"a", ("a", 80)),
-        (b"http://a:/", b"GET / HTTP/1.1", b"a:", ("a", 80)),
+        (b"http://a:/", b"GET / HTTP/1.1", b"a", ("a", 80)),
         (b"http://[::1]:81/x", b"GET /x HTTP/1.1", b"[::1]:81", ("::1", 81)),
         (b"http://a//b/../c", b"GET //b/../c HTTP/1.1", b"a", ("a", 80)),
         (b"http://a/\xc3\xa4%20", b"GET /\xc3\xa4%20 HTTP/1.1", b"a", ("a", 80)),

@@ -5,10 +5,10 @@ of ours; never what the server or the tunnel said about it, because a page in a 
 that its own request got.
 
 The PAC file has one entry, ``PROXY``. A browser that cannot reach the proxy must fail and not go around it,
-so ``DIRECT`` is not in it. Neither is SOCKS: ``SOCKS`` means version 4 to Chromium and Firefox, which then
-look names up here; so did Firefox before 128 with ``SOCKS5``; Chromium takes a SOCKS proxy for dead when
-one destination has failed; and no browser gives a SOCKS proxy a password. With HTTP all of them leave the
-name to the proxy.
+so ``DIRECT`` is not in it. Neither is SOCKS: ``SOCKS`` means version 4 to browsers, which then look the
+name up here before they say anything (seen with Chromium 156); Firefox before 128 did so with ``SOCKS5``
+too, unless it was told otherwise; and Chromium gives a SOCKS proxy no password. An HTTP proxy gets the name
+from all of them.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ class Exchange:
         self._upgrade = upgrade
         self._where = where
         self._with_body = method != b"HEAD"
-        self._reader: HeadReader | None = HeadReader(lenient=True)
+        self._reader: HeadReader | None = HeadReader(_STATUS_LINE, lenient=True)
         self._answered = False  # the head of the real answer has passed
         self._raw = False  # what the client sends belongs to another protocol
 
@@ -115,8 +115,7 @@ class Exchange:
     def _answer(self, head: Head) -> bytes:
         """Write the head of an answer anew; see whether it is the real one."""
         match = _STATUS_LINE.fullmatch(head.first)
-        if match is None:
-            raise Rejected(502, "its first line is no status")
+        assert match is not None
         status = int(match[1])
         first = b"HTTP/1.1 %d %s" % (status, match[2] or b"")
         if status == 101:
@@ -126,7 +125,7 @@ class Exchange:
             self._reader = None
             return write_head(first, [*head.onward(), *UPGRADE])
         if status < 200:
-            self._reader = HeadReader(lenient=True)
+            self._reader = HeadReader(_STATUS_LINE, lenient=True)
             # RFC 9110 section 15.2: a client of HTTP/1.0 does not know them.
             return b"" if self._minor == 0 else write_head(first, head.onward())
         self._answered = True

@@ -78,10 +78,11 @@ def write_head(first: bytes, fields: Iterable[Field]) -> bytes:
 class HeadReader:
     """Reads one head. It never keeps more than `MAX_HEAD` bytes, and how they are cut makes no difference."""
 
-    __slots__ = ("_fields", "_first", "_lenient", "_line", "_size")
+    __slots__ = ("_fields", "_first", "_lenient", "_line", "_pattern", "_size")
 
-    def __init__(self, *, lenient: bool = False) -> None:
-        """``lenient`` is for answers."""
+    def __init__(self, pattern: re.Pattern[bytes], *, lenient: bool = False) -> None:
+        """``pattern`` is what the first line has to be, and ``lenient`` is for answers."""
+        self._pattern = pattern
         self._lenient = lenient
         self._line = bytearray()  # the unfinished one
         self._size = 0
@@ -134,6 +135,9 @@ class HeadReader:
 
     def _add(self, line: bytes) -> None:
         if self._first is None:
+            # Looked at now: who speaks something else may wait for an answer before it sends more.
+            if not self._pattern.fullmatch(line):
+                raise Rejected(400, f"the first line is no {'answer' if self._lenient else 'request'}")
             self._first = line
             return
         if line[:1] in (b" ", b"\t"):  # obs-fold (RFC 9112 section 5.2)

@@ -85,7 +85,7 @@ class HttpProxy:
         self._credentials = credentials
         self._state = _State.METHOD
         self._start = b""  # of the method
-        self._reader = HeadReader()
+        self._reader = HeadReader(_REQUEST_LINE)
         self._trailing = bytearray()
         self._where = ""
         self._with_body = True
@@ -168,8 +168,7 @@ class HttpProxy:
                 return []
             head, rest = found
             match = _REQUEST_LINE.fullmatch(head.first)
-            if match is None:
-                raise Rejected(400, "the first line is no request")
+            assert match is not None
             method, target, major, minor = match.groups()
             self._with_body = method != b"HEAD"
             if major != b"1":
@@ -246,7 +245,7 @@ class HttpProxy:
         upgrade = upgrade and head.options(b"upgrade") == {b"websocket"}
         but = [b"host", b"content-length"] + ([b"expect"] if minor == 0 else [])  # RFC 9110 section 10.1.1
         fields = [
-            (b"Host", authority),
+            (b"Host", authority.removesuffix(b":")),  # an empty port is allowed, and confuses some
             *head.onward(but=but),
             *body.fields,
             *(UPGRADE if upgrade else [CLOSE]),
