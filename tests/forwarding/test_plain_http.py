@@ -215,6 +215,33 @@ async def test_a_connection_that_is_lost_resets_the_client_and_is_no_end_of_an_a
         await until(lambda: forgotten(it))
 
 
+async def test_a_websocket_passes_in_both_directions() -> None:
+    link = FakeLink()
+    upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    async with proxy(link) as (_, port):
+        with connect(port) as peer:
+            await peer.send(b"GET http://a/ HTTP/1.1\r\nHost: a\r\n" + upgrade)
+            channel = await link.channel()
+            await until(lambda: channel.written == b"GET / HTTP/1.1\r\nHost: a\r\n" + upgrade)
+            switched = b"HTTP/1.1 101 Switching Protocols\r\n" + upgrade
+            channel.deliver(switched + b"\x81\x01a")
+            assert await peer.receive(len(switched) + 3) == switched + b"\x81\x01a"
+            await peer.send(b"\x81\x81mask\x0c")
+            await until(lambda: channel.written.endswith(b"\r\n\r\n\x81\x81mask\x0c"))
+            peer.end()
+            await until(lambda: channel.eofs_written)
+
+
+async def test_a_client_whose_tunnel_does_not_come_back_is_told_so() -> None:
+    async with proxy(hold=0.01) as (it, port):
+        with connect(port) as peer:
+            await peer.send(GET)
+            answer = await peer.rest()
+            assert answer.startswith(b"HTTP/1.1 503 ")
+            assert b"web.internal: the tunnel is not connected." in answer
+        await until(lambda: forgotten(it))
+
+
 # --- refused --------------------------------------------------------------------------------------
 
 
