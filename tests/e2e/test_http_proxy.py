@@ -21,6 +21,7 @@ from tests.e2e.bed.product import Tunnels
 from tests.e2e.bed.servers import GREETING, Server, random_bytes
 from tests.e2e.bed.site import NOWHERE, Address, Site
 from tests.e2e.bed.traffic import MIB, Dial
+from tests.e2e.bed.wait import eventually
 
 SECRET = leaks.secret("proxy password")
 
@@ -256,11 +257,21 @@ def test_either_side_of_a_connect_may_end_first(through: Callable[[Address], Dia
 def test_a_reader_that_stops_stops_the_server_behind_a_connect(
     through: Callable[[Address], Dial], site: Site, standing: Tunnels
 ) -> None:
+    def moved() -> int:
+        return sum(each["bytes_in"] + each["bytes_out"] for each in standing.tunnel("proxies")["forwards"])
+
+    counts = [moved()]
+
+    def at_rest() -> bool:
+        counts.append(moved())
+        return counts[-1] == counts[-2]
+
     with through(site.far.source)() as stalled:
         stalled.sendall(b"200000000 7\n")
+        assert stalled.recv(10)
+        eventually(at_rest, within=15, what="nothing more to come from the server")
+        assert counts[-1] - counts[0] < 50 * MIB
         traffic.check_echo(through(site.far.echo))
-        before = sum(each["bytes_in"] for each in standing.tunnel("proxies")["forwards"])
-        assert before < 50 * MIB
         assert stalled.recv(10)
 
 
