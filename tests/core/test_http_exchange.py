@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tunnels.core.http_body import Body, ChunkedBody, SizedBody
@@ -203,6 +203,7 @@ PIECES = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(PIECES | st.binary(max_size=9), max_size=9), st.booleans(), st.integers(0, 1))
 def test_how_an_answer_is_cut_makes_no_difference(chunks: list[bytes], upgrade: bool, minor: int) -> None:
     whole = outcome([b"".join(chunks)], upgrade=upgrade, minor=minor)

@@ -173,9 +173,10 @@ def test_no_bytes_of_a_stranger_raise_and_how_they_are_cut_makes_no_difference(
     chunks: list[bytes], auth: bool, size: int
 ) -> None:
     data = b"".join(chunks)
+    step = max(size, len(data) // 500)
 
     whole = outcome([data], auth=auth)
 
     assert outcome(chunks, auth=auth) == whole
-    assert outcome([data[at : at + size] for at in range(0, len(data), size)], auth=auth) == whole
+    assert outcome([data[at : at + step] for at in range(0, len(data), step)], auth=auth) == whole
     assert sum(not isinstance(event, Send) for event in whole[0]) <= 1
