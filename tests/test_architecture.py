@@ -131,7 +131,17 @@ EXTRAS: dict[str, tuple[set[str], str]] = {
 
 #: What of the standard library the pure core may use: nothing that waits, reads, writes, asks or rolls dice.
 CORE_MAY = {
-    *("__future__", "bisect", "collections", "contextlib", "dataclasses", "datetime", "difflib", "enum"),
+    *(
+        "__future__",
+        "base64",
+        "bisect",
+        "collections",
+        "contextlib",
+        "dataclasses",
+        "datetime",
+        "difflib",
+        "enum",
+    ),
     *("functools", "hashlib", "ipaddress", "itertools", "json", "math", "operator", "re", "shlex", "string"),
     *("textwrap", "types", "typing", "unicodedata", "urllib.parse"),
 }

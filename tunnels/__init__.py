@@ -5,7 +5,7 @@ The map of the house; arrows point one way (``tests/test_architecture.py`` holds
 ``errors``, ``tasks``
     One tree of errors; the owner of background tasks.
 ``core``
-    Pure: values, the OpenSSH forward grammar, the state machine of a tunnel, SOCKS, the
+    Pure: values, the OpenSSH forward grammar, the state machine of a tunnel, SOCKS and HTTP, the
     control protocol. No asyncio, sockets, files, clocks or randomness.
 ``profiles``, ``paths``
     The profile file becomes frozen profiles; where files live.

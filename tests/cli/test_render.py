@@ -283,8 +283,11 @@ FORWARDS: dict[str, tuple[ForwardStatus, str]] = {
         forward("localhost:2222", "localhost:22", kind="remote"),
         "server localhost:2222 → localhost:22",
     ),
-    "remote proxy": (forward("localhost:1080", None, kind="remote"), "server localhost:1080 (SOCKS proxy)"),
-    "dynamic": (forward("localhost:1080", None, kind="dynamic"), "localhost:1080 (SOCKS proxy)"),
+    "remote proxy": (
+        forward("localhost:1080", None, kind="remote"),
+        "server localhost:1080 (SOCKS and HTTP proxy)",
+    ),
+    "dynamic": (forward("localhost:1080", None, kind="dynamic"), "localhost:1080 (SOCKS and HTTP proxy)"),
     "busy": (
         forward(connect="db:5432", clients=1, held=2, bytes_in=12_345_678, bytes_out=999),
         "localhost:5432 → db:5432  1 client · 2 waiting · 12 MB in, 999 B out",

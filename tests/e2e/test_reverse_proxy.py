@@ -1,4 +1,4 @@
-"""``-R port`` alone: a SOCKS proxy on the server's side, whose clients come out on this machine."""
+"""``-R port`` alone: a proxy on the server's side, whose clients come out on this machine."""
 
 from __future__ import annotations
 

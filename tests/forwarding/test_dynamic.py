@@ -237,10 +237,10 @@ async def test_a_command_that_a_tunnel_cannot_carry_is_refused(command: int) -> 
 async def test_a_browser_that_takes_it_for_a_web_server_is_told_what_it_is() -> None:
     async with proxy(FakeLink()) as (_, port):
         with connect(port) as peer:
-            await peer.send(b"GET / HTTP/1.1\r\n\r\n")
+            await peer.send(b"GET / HTTP/1.1\r\nHost: localhost:%d\r\n\r\n" % port)
             answer = await peer.rest()
-            assert answer.startswith(b"HTTP/1.1 400 ")
-            assert b"SOCKS proxy" in answer
+            assert answer.startswith(b"HTTP/1.1 200 ")
+            assert b"This port is a proxy" in answer
 
 
 # --- waiting for the connection -------------------------------------------------------------------

@@ -147,9 +147,9 @@ def route(forward: ForwardStatus) -> str:
     """``localhost:5432 → db.internal:5432``, seen from the client that connects."""
     match forward.kind, forward.connect:
         case "dynamic", _:
-            return f"{forward.listen} (SOCKS proxy)"
+            return f"{forward.listen} (SOCKS and HTTP proxy)"
         case "remote", None:
-            return f"server {forward.listen} (SOCKS proxy)"
+            return f"server {forward.listen} (SOCKS and HTTP proxy)"
         case "remote", connect:
             return f"server {forward.listen} → {connect}"
         case _, connect:

@@ -27,7 +27,7 @@ class ForwardKind(enum.Enum):
 
     LOCAL = "local"  #: ``-L``: listens here, connects from the server
     REMOTE = "remote"  #: ``-R``: listens on the server, connects from here
-    DYNAMIC = "dynamic"  #: ``-D``: a SOCKS proxy here; every client says where it wants to go
+    DYNAMIC = "dynamic"  #: ``-D``: a SOCKS and HTTP proxy here; every client says where it wants to go
 
 
 #: A forward of each kind that is right, for messages.
@@ -50,7 +50,7 @@ class ProxyAuth:
 class Forward:
     """One listening address and where its clients go.
 
-    ``connect`` is ``None`` for a dynamic forward, and for a remote one that is a SOCKS proxy on the
+    ``connect`` is ``None`` for a dynamic forward, and for a remote one that is a proxy on the
     server's side (``-R port``).
     """
 

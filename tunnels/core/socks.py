@@ -8,9 +8,11 @@ answered, and a failure carries the code that fits.
 ::
 
     VERSION ─┬─► SOCKS4_REQUEST ─────────────────────────────┐
-             ├─► METHODS ─► [CREDENTIALS] ─► SOCKS5_REQUEST ─┴─► CONNECTING ─┬─ succeeded() ─► ANSWERED
-             └─► HTTP                                                        └─ failed() ────► CLOSED
+             └─► METHODS ─► [CREDENTIALS] ─► SOCKS5_REQUEST ─┴─► CONNECTING ─┬─ succeeded() ─► ANSWERED
+                                                                             └─ failed() ────► CLOSED
     any of them ─ Fail ─► CLOSED
+
+What else a client of the same port may speak is the business of `core.proxy`.
 
 Bytes from the peer never raise: they become :class:`Fail`, and after that they are ignored. A method
 called in a state where it makes no sense is a bug of ours and raises
@@ -32,10 +34,6 @@ from tunnels.errors import DialReason, InternalError
 #: Longest SOCKS4 user id and 4a name, in bytes. The notes give no bound; 255 is what RFC 1928 and DNS
 #: allow a name. With it no unfinished handshake message is longer than 520 bytes: 8, and twice 255 and a NUL.
 MAX_TEXT_BYTES = 255
-
-#: How far to look for the end of an HTTP method, in bytes; the longest one registered with IANA is
-#: UPDATEREDIRECTREF, 17.
-_MAX_METHOD_BYTES = 32
 
 
 class Speech(enum.Enum):
@@ -90,7 +88,6 @@ class _State(enum.Enum):
     """Where a handshake is."""
 
     VERSION = "waiting for the first byte"
-    HTTP = "reading what seems to be an HTTP method"
     SOCKS4_REQUEST = "reading a SOCKS4 request"
     METHODS = "reading the authentication methods"  #: RFC 1928 section 3
     CREDENTIALS = "reading username and password"  #: RFC 1929 section 2
@@ -148,13 +145,6 @@ _REPLY_TO_REASON = {
     DialReason.LINK_DOWN: _Reply.NETWORK_UNREACHABLE,
     DialReason.OTHER: _Reply.GENERAL_FAILURE,
 }
-
-_HTTP_ANSWER = (
-    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n"
-    b"This port is a SOCKS proxy (SOCKS 4, 4a and 5), not a web server and not an HTTP proxy.\n"
-    b"Where PORT is this port, try:  curl --socks5-hostname localhost:PORT https://example.com/\n"
-    b"In a browser, enter it as the SOCKS v5 host.\n"
-)
 
 _BAD_NAME = "the host name is empty or not graphic ASCII"
 
@@ -251,25 +241,9 @@ class SocksServer:
                 self._version, self._state = 4, _State.SOCKS4_REQUEST
             case Speech.SOCKS5:
                 self._version, self._state = 5, _State.METHODS
-            case Speech.HTTP:
-                self._state = _State.HTTP
-            case Speech.TLS:
-                return self._fail(b"", "the client speaks TLS, not SOCKS")
-            case Speech.UNKNOWN:
+            case _:
                 return self._fail(b"", f"the client does not speak SOCKS: first byte 0x{self._buffer[0]:02X}")
         return self._step()
-
-    def _read_http_method(self) -> Event | None:
-        """Tell an HTTP request, ``GET /``, from anything else that begins with an upper-case letter."""
-        for byte in self._buffer[:_MAX_METHOD_BYTES]:
-            if byte == ord(" "):
-                return self._fail(_HTTP_ANSWER, "the client speaks HTTP, not SOCKS")
-            if sniff(byte) is not Speech.HTTP:
-                break
-        else:
-            if len(self._buffer) < _MAX_METHOD_BYTES:
-                return None
-        return self._fail(b"", "the client speaks neither SOCKS nor HTTP")
 
     def _read_socks4_request(self) -> Event | None:
         """VN, CD, DSTPORT, DSTIP, USERID, NUL; and for 4a, whose DSTIP is 0.0.0.x, a name and NUL."""
@@ -370,7 +344,6 @@ class SocksServer:
 
     _READERS: ClassVar[Mapping[_State, Callable[[SocksServer], Event | None]]] = {
         _State.VERSION: _read_version,
-        _State.HTTP: _read_http_method,
         _State.SOCKS4_REQUEST: _read_socks4_request,
         _State.METHODS: _read_methods,
         _State.CREDENTIALS: _read_credentials,

@@ -82,6 +82,8 @@ def reset(transport: asyncio.BaseTransport) -> None:
 
 def descriptor(transport: asyncio.BaseTransport) -> int:
     """Find the number of a transport's socket, which it keeps open until it says that it is closing; or -1."""
+    if getattr(transport, "filters", False):  # what is written has to go through it
+        return -1
     sock = transport.get_extra_info("socket")
     return -1 if sock is None else int(sock.fileno())
 
@@ -138,6 +140,7 @@ class SocketEnd(asyncio.BufferedProtocol):
         self.transport = taken = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
         taken.set_write_buffer_limits(high=0, low=0)
         self._file = descriptor(taken)
+        self._stuck = taken.get_write_buffer_size() > 0  # of whoever had it before
         self._counters.clients += 1
         self._counters.clients_total += 1
         if self._on_made is not None:

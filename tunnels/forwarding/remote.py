@@ -17,7 +17,7 @@ import aiohappyeyeballs
 from tunnels.core.address import Address, TcpAddress, describe_listen
 from tunnels.core.backoff import LISTEN_RETRIES, listen_delay
 from tunnels.core.forward import Forward
-from tunnels.core.socks import SocksServer
+from tunnels.core.proxy import ProxyServer
 from tunnels.core.state import ForwardState
 from tunnels.errors import DialError, DialReason, ForwardError, ListenError
 from tunnels.forwarding.channel import ChannelEnd, Link, LinkLost, ListenRefused, Origin, RemoteListener
@@ -118,7 +118,7 @@ class RemoteForwarder(Forwarder):
     async def _accept(self, origin: Origin) -> ChannelEnd:
         """A client has connected on the server: connect to the destination for it, or ask where it wants to go."""
         if self.forward.connect is None:
-            return ProxyEnd(SocksServer(credentials=self._credentials), self._dial, self._scope)
+            return ProxyEnd(ProxyServer(credentials=self._credentials), self._dial, self._scope)
         return (await self._dial(self.forward.connect)).far
 
     async def _dial(self, connect: Address) -> SocketEnd:

@@ -1,7 +1,8 @@
-"""Reverse dynamic forwards (``ssh -R port``): a SOCKS proxy on the server's side, whose clients come out here.
+"""Reverse dynamic forwards (``ssh -R port``): a SOCKS and HTTP proxy on the server's side, whose clients come out here.
 
-The handshake is `core.socks`, as for a dynamic forward; here it is spoken over a channel and not over a
-socket. When the destination answers, the channel is handed over to the relay.
+The handshake is `core.proxy`, as for a dynamic forward; here it is spoken over a channel and not over a
+socket. When the destination answers, the channel is handed over to the relay, by way of `plain_http`
+where the client asked for a page and not for a tunnel.
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ import contextlib
 from collections.abc import Awaitable, Callable
 
 from tunnels.core.address import TcpAddress
-from tunnels.core.socks import ConnectRequest, Fail, Send, SocksServer
+from tunnels.core.http_exchange import Exchange
+from tunnels.core.proxy import ProxyServer
+from tunnels.core.socks import ConnectRequest, Fail, Send
 from tunnels.errors import DialError
 from tunnels.forwarding.channel import Channel
 from tunnels.forwarding.dynamic import HANDSHAKE_TIMEOUT
+from tunnels.forwarding.plain_http import LINGER_TIMEOUT, AnswerFilter
 from tunnels.forwarding.relay import FarEnd, SocketEnd
 from tunnels.tasks import TaskScope
 
@@ -25,14 +29,19 @@ Dial = Callable[[TcpAddress], Awaitable[SocketEnd]]
 class ProxyEnd:
     """The channel of one client: what a `channel.ChannelEnd` is told, until the relay is told it."""
 
-    def __init__(self, socks: SocksServer, dial: Dial, scope: TaskScope) -> None:
+    def __init__(self, server: ProxyServer, dial: Dial, scope: TaskScope) -> None:
         self.on_closed: Callable[[], None] | None = None  #: called once, when the channel is gone
-        self._socks = socks
+        #: Bytes from the client. Later it is the relay's own: nothing of ours is in the way of a chunk.
+        self.data_received: Callable[[bytes | memoryview, int | None], None] = self._handshake
+        self._server = server
         self._dial = dial
         self._scope = scope
         self._channel: Channel | None = None
         self._far: FarEnd | None = None  # the relay's end, once the destination has answered
+        self._exchange: Exchange | None = None
+        self._early = bytearray()  # of a plain request, for a destination that has not answered yet
         self._eof = False
+        self._refused = False  # the client has been told its last
         self._link_paused = False
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -41,32 +50,21 @@ class ProxyEnd:
     def connection_made(self, chan: Channel, /) -> None:
         """A client has connected. It has `HANDSHAKE_TIMEOUT` seconds to say where it wants to go."""
         self._channel = chan
-        self._deadline = asyncio.get_running_loop().call_later(HANDSHAKE_TIMEOUT, chan.abort)
+        self._deadline = asyncio.get_running_loop().call_later(HANDSHAKE_TIMEOUT, self._too_slow)
 
     def session_started(self) -> None:
         """Nothing to do: data is taken from the first moment on."""
 
-    def data_received(self, data: bytes | memoryview, datatype: int | None, /) -> None:
-        """Bytes from the client: of its handshake, and then for the destination."""
-        if self._far is not None:
-            self._far.data_received(data, datatype)
-            return
-        if self._channel is None:
-            return
-        for event in self._socks.receive(bytes(data)):
-            match event:
-                case Send(reply):
-                    self._say(reply)
-                case Fail(reply, _):
-                    self._end_with(reply)
-                case ConnectRequest():
-                    self._stop_clock()
-                    self._channel.pause_reading()  # what comes before the destination has answered is kept
-                    self._scope.spawn(self._serve(event), name=f"client for {event.host}:{event.port}")
-
     def eof_received(self) -> bool:
         """The client has sent its last byte; it may still want to read."""
         self._eof = True
+        if self._refused:
+            self._close()
+            return True
+        fail = None if self._exchange is None else self._exchange.request_ended()
+        if fail is not None:
+            self._give_up(fail)
+            return True
         return True if self._far is None else self._far.eof_received()
 
     def pause_writing(self) -> None:
@@ -106,6 +104,48 @@ class ProxyEnd:
             self.on_closed()
             self.on_closed = None
 
+    # --- what the client says ---------------------------------------------------------------------
+
+    def _handshake(self, data: bytes | memoryview, _datatype: int | None, /) -> None:
+        if self._channel is None:
+            return
+        for event in self._server.receive(bytes(data)):
+            match event:
+                case Send(reply):
+                    self._say(reply)
+                case Fail(reply, _):
+                    self._end_with(reply)
+                case ConnectRequest():
+                    self._requested(event)
+
+    def _requested(self, request: ConnectRequest) -> None:
+        """Stop reading until the destination has answered; what comes before that is kept."""
+        assert self._channel is not None
+        self._stop_clock()
+        self._exchange = self._server.exchange
+        if self._exchange is not None:
+            self.data_received = self._plain_request
+            self._plain_request(self._server.trailing, None)
+            if self._refused:
+                return
+        self._channel.pause_reading()
+        self._scope.spawn(self._serve(request), name=f"client for {request.host}:{request.port}")
+
+    def _plain_request(self, data: bytes | memoryview, _datatype: int | None, /) -> None:
+        """More of a plain request."""
+        if self._exchange is None or self._refused:
+            return
+        passed = self._exchange.request(bytes(data))
+        if isinstance(passed, Fail):
+            self._give_up(passed)
+        elif self._far is None:
+            self._early += passed
+        elif passed:
+            self._far.data_received(passed, None)
+
+    def _ignore(self, data: bytes | memoryview, _datatype: int | None, /) -> None:
+        """It has been refused, and speaks on."""
+
     # --- the destination --------------------------------------------------------------------------
 
     async def _serve(self, request: ConnectRequest) -> None:
@@ -113,32 +153,78 @@ class ProxyEnd:
         try:
             end = await self._dial(TcpAddress(request.host, request.port))
         except DialError as error:
-            self._end_with(self._socks.failed(error.reason))
+            if not self._refused:
+                self._end_with(self._server.failed(error.reason))
             return
         channel = self._channel
-        if channel is None:  # nobody waits for it any more
+        if channel is None or self._refused:  # nobody waits for it any more
             end.reset()
             return
-        trailing = self._socks.trailing
-        self._say(self._socks.succeeded())
+        self._say(self._server.succeeded())
         self._far = end.far
         if self._link_paused:
             end.far.link_paused()
-        end.far.connection_made(channel)
-        if trailing:
-            end.far.data_received(trailing, None)
+        if self._exchange is None:
+            early = self._server.trailing
+            self.data_received = end.far.data_received
+            end.far.connection_made(channel)
+        else:
+            early = bytes(self._early)
+            self._early.clear()
+            end.far.connection_made(AnswerFilter(channel, self._exchange, self._give_up))
+        if early:
+            end.far.data_received(early, None)
         if self._eof:
             end.far.eof_received()
         channel.resume_reading()
+
+    def _give_up(self, fail: Fail) -> None:
+        """What one of the two sends makes no sense: the destination is reset, the client told if it can be told."""
+        if self._refused:
+            return
+        far, self._far = self._far, None
+        if far is not None:
+            far.connection_lost(ConnectionAbortedError(fail.reason))
+        if fail.reply:
+            self._end_with(fail.reply)
+        else:
+            self._refused = True
+            if self._channel is not None:
+                self._channel.abort()
+
+    # --- the end ----------------------------------------------------------------------------------
 
     def _say(self, reply: bytes) -> None:
         if self._channel is not None and reply:
             with contextlib.suppress(OSError):  # BrokenPipeError: the channel is closing
                 self._channel.write(reply)
 
+    def _too_slow(self) -> None:
+        reply = self._server.timed_out()
+        if reply:
+            self._end_with(reply)
+        elif self._channel is not None:
+            self._channel.abort()
+
     def _end_with(self, reply: bytes) -> None:
+        """Tell the client its last. One that may still be sending is left to end by itself (see `LINGER_TIMEOUT`)."""
         self._stop_clock()
+        self._refused = True
+        self.data_received = self._ignore
         self._say(reply)
+        channel = self._channel
+        if channel is None:
+            return
+        if self._eof or not self._server.in_http:
+            self._close()
+            return
+        with contextlib.suppress(OSError):
+            channel.write_eof()
+        self._deadline = asyncio.get_running_loop().call_later(LINGER_TIMEOUT, self._close)
+        channel.resume_reading()
+
+    def _close(self) -> None:
+        self._stop_clock()
         if self._channel is not None:
             self._channel.close()
 
