@@ -83,6 +83,10 @@ LAZY: dict[str, tuple[set[str], str]] = {
     "cli.demo": ({"daemon.app", "daemon.demo"}, "the demo runs the engine"),
     "cli.daemon": ({"daemon.app"}, "`daemon run` is the daemon"),
     "cli.doctor": ({"daemon.doctor"}, "the doctor goes the way of a tunnel in its own process"),
+    "cli.harden": (
+        {"daemon.doctor", "daemon.harden"},
+        "knows the way to every server, and tries what it allows",
+    ),
     "cli.check": (
         {"ssh.describe", "ssh.key_check", "ssh.resolve"},
         "shows what ssh_config makes of a profile",

@@ -25,6 +25,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "why": ("why", "why"),
     "check": ("check", "check"),
     "doctor": ("doctor", "doctor"),
+    "harden": ("harden", "harden"),
     "init": ("init", "init"),
     "edit": ("edit", "edit"),
     "demo": ("demo", "demo"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncssh
 
-from tunnels.core.address import EVERY_INTERFACE, Address, TcpAddress
+from tunnels.core.address import Address, TcpAddress, sent_host
 from tunnels.errors import ListenError
 from tunnels.forwarding.channel import ChannelEnd, ListenRefused, Origin, RemoteListener
 
@@ -27,10 +27,8 @@ async def listen(conn: asyncssh.SSHClientConnection, address: Address, accept: A
     def accept_tcp(host: str, port: int) -> Any:
         return accept((host, port))
 
-    # `create_server` takes an empty host for every interface, and nobody may get that without asking for it.
-    host = {None: "localhost", EVERY_INTERFACE: ""}.get(address.host, address.host)
-    assert host is not None
-    return _Listener(await conn.create_server(accept_tcp, host, address.port))
+    # An empty host is every interface, which nobody may get without asking for it: `sent_host` sees to that.
+    return _Listener(await conn.create_server(accept_tcp, sent_host(address), address.port))
 
 
 class _Listener:
