@@ -14,6 +14,7 @@ from tunnels.core.question import Question
 from tunnels.core.state import ForwardState, TunnelState
 from tunnels.core.status import (
     DaemonStatus,
+    DestinationStatus,
     ForwardStatus,
     Json,
     Snapshot,
@@ -97,6 +98,7 @@ DOCUMENT: Json = {
                     "bytes_out": 99,
                     "error": None,
                     "reachable_by_others": False,  # an addition
+                    "destination": None,  # an addition
                 }
             ],
             "question": None,  # an addition
@@ -250,6 +252,7 @@ FORWARDS = st.builds(
     bytes_out=COUNTS,
     error=ERRORS,
     reachable_by_others=st.booleans(),
+    destination=st.none() | st.builds(DestinationStatus, COUNTS, SECONDS, st.none() | TEXT, st.none() | TEXT),
 )
 TUNNELS = st.builds(
     TunnelStatus,
@@ -351,7 +354,7 @@ def test_any_object_is_a_snapshot_or_a_protocol_violation(document: Json) -> Non
 
 MAY_BE_MISSING = {
     *("daemon", "config_error", "retry_at", "error", "rtt_ms", "cipher", "question", "hint"),
-    *("connect", "secret", "reachable_by_others", "offline", "subject", "lasting", "stale"),
+    *("connect", "secret", "reachable_by_others", "destination", "offline", "subject", "lasting", "stale"),
 }
 
 

@@ -16,8 +16,8 @@ from tunnels.core.state import ForwardState
 from tunnels.core.status import DaemonStatus, Snapshot
 from tunnels.daemon.doctor_forwards import AT_ONCE, ForwardChecks
 from tunnels.errors import DialError, ListenError
-from tunnels.forwarding import checks
-from tunnels.forwarding.checks import Found
+from tunnels.forwarding import checks, glance
+from tunnels.forwarding.glance import Found
 from tunnels.ssh.connection import SshConnection
 from tunnels.ssh.destination import Destination
 
@@ -35,12 +35,12 @@ class Ways:
         self.now = self.most = 0
         for name in (
             "listen_here",
-            "reach_from_here",
-            "reach_from_server",
             "forwards_at_all",
             "listen_there",
         ):
             monkeypatch.setattr(checks, name, self._check(name))
+        for name in ("reach_from_here", "reach_from_server"):
+            monkeypatch.setattr(glance, name, self._check(name))
         monkeypatch.setattr(checks, "socket_there", self._check("socket_there"))
 
     def _check(self, name: str) -> Any:

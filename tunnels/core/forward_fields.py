@@ -13,6 +13,7 @@ from tunnels.core.reading import (
     Reader,
     command,
     dotted,
+    duration,
     flag,
     one,
     read_keys,
@@ -34,6 +35,10 @@ _TABLES = {
     ForwardKind.DYNAMIC: '{ listen = "1080" }',
 }
 _AUTH = 'auth = { username = "me", password_command = "pass show proxy" }'
+
+
+#: How often a destination is asked whether it is there.
+PROBE = duration(1, 86_400, 'probe = "30s"', zero="turns it off")
 
 
 class PlacedRule(NamedTuple):
@@ -116,6 +121,7 @@ def _read_table(kind: ForwardKind, raw: dict[str, Any], path: KeyPath, notes: No
         "connect": one(_connect),
         "auth": _read_auth,
         "expose": flag("expose = true"),
+        "probe": PROBE,
     }
     values = read_keys(raw, fields, path, notes, aliases=_ALIASES)
     before = len(notes)
@@ -125,6 +131,8 @@ def _read_table(kind: ForwardKind, raw: dict[str, Any], path: KeyPath, notes: No
         notes.add(path, '"connect" is missing', f"for example {_TABLES[kind]}")
     if "connect" in raw and kind is ForwardKind.DYNAMIC:
         notes.add((*path, "connect"), "a dynamic forward has no destination: its clients choose theirs")
+    if "probe" in raw and "connect" not in raw:
+        notes.add((*path, "probe"), "a proxy has no destination of its own that could be asked")
     if "connect" in raw and kind is not ForwardKind.DYNAMIC:
         for key in ("auth", "expose"):
             if key in raw:
@@ -142,6 +150,7 @@ def _read_table(kind: ForwardKind, raw: dict[str, Any], path: KeyPath, notes: No
             name=values.get("name"),
             auth=values.get("auth"),
             expose=values.get("expose", False),
+            probe=values.get("probe"),
         )
     except UsageError as error:
         notes.add(path, error.message, error.hint)

@@ -14,9 +14,9 @@ from tunnels.core.profile import Profile
 from tunnels.core.state import ForwardState
 from tunnels.core.status import ForwardStatus, Snapshot
 from tunnels.errors import ErrorInfo, ListenError, TunnelsError
-from tunnels.forwarding import checks
-from tunnels.forwarding.checks import Found
+from tunnels.forwarding import checks, glance
 from tunnels.forwarding.dynamic import credentials_of
+from tunnels.forwarding.glance import Found
 from tunnels.ssh.connection import SshConnection
 from tunnels.ssh.destination import Destination
 from tunnels.tasks import TaskScope
@@ -90,12 +90,12 @@ class ForwardChecks:
         if forward.connect is None:
             port = self._target.port if self._target is not None else 22
             return await _step("connect", forward, checks.forwards_at_all(conn, self._scope, port))
-        return await _step("connect", forward, checks.reach_from_server(conn, self._scope, forward.connect))
+        return await _step("connect", forward, glance.reach_from_server(conn, self._scope, forward.connect))
 
     async def _remote(self, forward: Forward) -> list[Step]:
         steps = [await self._listen_there(forward)]
         if forward.connect is not None:
-            steps.append(await _step("connect", forward, checks.reach_from_here(forward.connect)))
+            steps.append(await _step("connect", forward, glance.reach_from_here(forward.connect)))
         return steps
 
     async def _listen_there(self, forward: Forward) -> Step:

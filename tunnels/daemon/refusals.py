@@ -14,9 +14,9 @@ from tunnels.core.checkup import Step
 from tunnels.core.harden import Grant, as_compared, grant_of
 from tunnels.core.profile import Profile
 from tunnels.errors import DialError, DialReason, ErrorInfo, ListenError, NotAsAsked, TunnelsError
-from tunnels.forwarding import checks
+from tunnels.forwarding import checks, glance
 from tunnels.forwarding.channel import ChannelEnd, LinkLost, Origin
-from tunnels.forwarding.checks import Found
+from tunnels.forwarding.glance import Found
 from tunnels.ssh import session_checks
 from tunnels.ssh.connection import SshConnection
 from tunnels.ssh.destination import Destination
@@ -126,7 +126,7 @@ class Refusals:
     async def _connects(self, address: TcpAddress) -> bool:
         """Whether the server tries to: that nobody answers is no refusal of the server's."""
         try:
-            await checks.reach_from_server(self._conn, self._scope, address)
+            await glance.reach_from_server(self._conn, self._scope, address)
         except DialError as error:
             return error.reason is not DialReason.PROHIBITED
         return True
@@ -160,7 +160,7 @@ class Refusals:
             return Found("any is allowed", "sshd cannot tell the sockets of this profile from others")
         for path in USUAL_SOCKETS:
             try:
-                await checks.reach_from_server(self._conn, self._scope, UnixAddress(path))
+                await glance.reach_from_server(self._conn, self._scope, UnixAddress(path))
             except DialError:
                 continue
             raise TooMuch(
