@@ -88,8 +88,8 @@ LAZY: dict[str, tuple[set[str], str]] = {
         "knows the way to every server, and tries what it allows",
     ),
     "cli.check": (
-        {"ssh.describe", "ssh.key_check", "ssh.resolve"},
-        "shows what ssh_config makes of a profile",
+        {"forwarding.interfaces", "ssh.describe", "ssh.key_check", "ssh.resolve"},
+        "shows what ssh_config makes of a profile, and which networks reach it",
     ),
 }
 
@@ -100,7 +100,10 @@ LIBRARIES: dict[str, tuple[set[str], str]] = {
     "typer": ({"cli"}, "only the command line has one"),
     "rich": ({"cli"}, "only the command line is looked at"),
     "platformdirs": ({"paths"}, "one place knows where files are"),
-    "psutil": ({"forwarding.ports"}, "names the holder of a port, and nothing else"),
+    "psutil": (
+        {"forwarding.interfaces", "forwarding.ports"},
+        "names the holder of a port, and the networks of this machine",
+    ),
     "keyring": ({"system_keyring"}, "an extra: whoever has not got it misses one file of ours"),
     "uvloop": ({"daemon.app"}, "one place chooses the event loop"),
 }

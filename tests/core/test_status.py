@@ -98,6 +98,7 @@ DOCUMENT: Json = {
                     "bytes_out": 99,
                     "error": None,
                     "reachable_by_others": False,  # an addition
+                    "audience": None,  # an addition
                     "destination": None,  # an addition
                 }
             ],
@@ -252,6 +253,7 @@ FORWARDS = st.builds(
     bytes_out=COUNTS,
     error=ERRORS,
     reachable_by_others=st.booleans(),
+    audience=st.none() | TEXT,
     destination=st.none() | st.builds(DestinationStatus, COUNTS, SECONDS, st.none() | TEXT, st.none() | TEXT),
 )
 TUNNELS = st.builds(
@@ -354,7 +356,17 @@ def test_any_object_is_a_snapshot_or_a_protocol_violation(document: Json) -> Non
 
 MAY_BE_MISSING = {
     *("daemon", "config_error", "retry_at", "error", "rtt_ms", "cipher", "question", "hint"),
-    *("connect", "secret", "reachable_by_others", "destination", "offline", "subject", "lasting", "stale"),
+    *(
+        "connect",
+        "secret",
+        "reachable_by_others",
+        "destination",
+        "audience",
+        "offline",
+        "subject",
+        "lasting",
+        "stale",
+    ),
 }
 
 

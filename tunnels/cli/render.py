@@ -135,7 +135,7 @@ def forward_lines(forward: ForwardStatus) -> list[Text]:
     if forward.bytes_in or forward.bytes_out:
         facts.append(f"{size(forward.bytes_in)} in, {size(forward.bytes_out)} out")
     if forward.reachable_by_others:
-        facts.append("open to other machines")
+        facts.append(f"open to {printable(forward.audience or 'other machines')}")
     if facts:
         line.append("  " + " · ".join(facts), "dim")
     if forward.destination is not None and forward.destination.failures:

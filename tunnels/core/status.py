@@ -64,6 +64,7 @@ class ForwardStatus(NamedTuple):
     bytes_out: int = 0
     error: ErrorInfo | None = None
     reachable_by_others: bool = False  #: listens on more than loopback
+    audience: str | None = None  #: who they are, in words; only where others can reach it
     destination: DestinationStatus | None = None  #: what it answered last; nothing is known of a proxy's
 
     def to_json(self) -> Json:
@@ -81,6 +82,7 @@ class ForwardStatus(NamedTuple):
             "bytes_out": self.bytes_out,
             "error": error_to_json(self.error),
             "reachable_by_others": self.reachable_by_others,
+            "audience": self.audience,
             "destination": None if self.destination is None else self.destination.to_json(),
         }
 
@@ -100,6 +102,7 @@ class ForwardStatus(NamedTuple):
             bytes_out=_int(data, "bytes_out"),
             error=error_from_json(data.get("error")),
             reachable_by_others=data.get("reachable_by_others") is True,
+            audience=_optional_str(data, "audience"),
             destination=DestinationStatus.from_json(data.get("destination")),
         )
 
