@@ -104,9 +104,13 @@ LAZY: dict[str, tuple[set[str], str]] = {
     "cli.demo": ({"daemon.app", "daemon.demo"}, "the demo runs the engine"),
     "cli.daemon": ({"daemon.app"}, "`daemon run` is the daemon"),
     "cli.doctor": ({"daemon.doctor"}, "the doctor goes the way of a tunnel in its own process"),
+    "cli.harden": (
+        {"daemon.doctor", "daemon.harden"},
+        "knows the way to every server, and tries what it allows",
+    ),
     "cli.check": (
-        {"ssh.describe", "ssh.key_check", "ssh.resolve"},
-        "shows what ssh_config makes of a profile",
+        {"forwarding.interfaces", "ssh.describe", "ssh.key_check", "ssh.resolve"},
+        "shows what ssh_config makes of a profile, and which networks reach it",
     ),
 }
 
@@ -119,7 +123,10 @@ LIBRARIES: dict[str, tuple[set[str], str]] = {
     "rich": ({"cli"}, "only the command line is looked at"),
     "platformdirs": ({"paths"}, "one place knows where files are"),
     "tomlkit": ({"profile_writer"}, "changes TOML as a person would; 40 ms that most commands do without"),
-    "psutil": ({"forwarding.ports"}, "names the holder of a port, and nothing else"),
+    "psutil": (
+        {"forwarding.interfaces", "forwarding.ports"},
+        "names the holder of a port, and the networks of this machine",
+    ),
     "keyring": ({"system_keyring"}, "an extra: whoever has not got it misses one file of ours"),
     "uvloop": ({"daemon.app"}, "one place chooses the event loop"),
 }

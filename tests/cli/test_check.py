@@ -18,6 +18,7 @@ from tunnels.core.forward import Forward, ForwardKind, parse_forward
 from tunnels.core.profile import Profile
 from tunnels.core.ssh_command import ssh_command
 from tunnels.errors import BadSetting
+from tunnels.forwarding import interfaces
 from tunnels.ssh import describe as describing
 from tunnels.ssh import resolve as resolving
 from tunnels.ssh.describe import Remark
@@ -236,6 +237,12 @@ def resolved(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(describing, "remarks", remarks)
 
 
+@pytest.fixture
+def at_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine is in one network."""
+    monkeypatch.setattr(interfaces, "facts", lambda: (("192.168.1.7/24",), None))
+
+
 def check(*arguments: str, **how: Any) -> Any:
     return tunnels("check", *arguments, **how)
 
@@ -246,11 +253,11 @@ def test_a_good_file_is_0_and_each_profile_is_shown_with_what_it_resolves_to() -
     result = check("work-db", "home")
     assert result.out.splitlines() == [
         "work-db",
-        "    -L 5432:db.internal:5432",
+        "    -L 5432:db.internal:5432  (this machine only)",
         "    host            bastion.example.com",
         "    user            me",
         "home  a [box]",
-        "    -R 2222:localhost:22",
+        "    -R 2222:localhost:22  (every program on vps.example.com, and no other machine)",
         "    host            vps.example.com.example.com",
         "    user            me",
     ]
@@ -290,15 +297,18 @@ def test_the_ssh_command_as_json_is_one_document_and_asks_nobody(monkeypatch: py
     }
 
 
-@pytest.mark.usefixtures("resolved")
+@pytest.mark.usefixtures("resolved", "at_home")
 @pytest.mark.parametrize(
     ("text", "side"),
-    [('local = ["*:80:web:80"]', "this machine"), ('remote = ["*:80:web:80"]', "server's side")],
+    [
+        ('local = ["*:80:web:80"]', "your network"),
+        ('remote = ["*:80:web:80"]', "who reaches h, if GatewayPorts"),
+    ],
 )
 def test_a_listener_that_others_can_reach_is_said_with_where(text: str, side: str) -> None:
     profile_file(f'[profiles.it]\nhost = "h"\n{text}\n')
     (line,) = [line for line in check().out.splitlines() if "*:80" in line]
-    assert "other machines can reach this port" in line
+    assert "  open to everyone " in line
     assert side in line
 
 
@@ -335,7 +345,13 @@ def test_as_json_it_is_one_document_with_everything() -> None:
     first, *_, bad = document["profiles"]
     assert first == {
         "name": "work-db",
-        "forwards": [{"kind": "local", "forward": "5432:db.internal:5432"}],
+        "forwards": [
+            {
+                "kind": "local",
+                "forward": "5432:db.internal:5432",
+                "audience": {"reach": "machine", "text": "this machine only"},
+            }
+        ],
         "resolved": [["host", "bastion.example.com"], ["user", "me"]],
         "notes": [
             {"host": host, "hop": host == "gate", "keyword": "LocalForward", "value": "80 [a]:80"}

@@ -15,8 +15,8 @@ from tests.daemon.served import NOW, forward, tunnel
 from tunnels.cli import render
 from tunnels.core.question import Question
 from tunnels.core.state import ForwardState, TunnelState
-from tunnels.core.status import DaemonStatus, ForwardStatus, Snapshot, TunnelStatus
-from tunnels.errors import ErrorInfo
+from tunnels.core.status import DaemonStatus, DestinationStatus, ForwardStatus, Snapshot, TunnelStatus
+from tunnels.errors import DialReason, ErrorInfo
 
 LOST = ErrorInfo("connection-lost", "the server did not answer the keepalives", None)
 REFUSED = ErrorInfo(
@@ -441,3 +441,17 @@ def test_a_proxy_says_how_many_programs_resolve_names_by_themselves() -> None:
         for line in render.forward_lines(forward("localhost:1080", None, kind="dynamic", by_address=12))
     )
     assert shown.endswith("12 requests by address")
+
+
+def test_a_destination_that_refuses_is_said_beside_its_forward() -> None:
+    trouble = DestinationStatus(3, 0.0, "refused", "db:5432: Connection refused")
+    [line] = render.forward_lines(forward("localhost:5432", destination=trouble))
+    assert line.plain.endswith("refused the last 3")
+    [line] = render.forward_lines(forward("localhost:5432", destination=DestinationStatus(0, 0.0)))
+    assert "last" not in line.plain
+
+
+def test_every_reason_has_its_words() -> None:
+    for reason in DialReason:
+        words = render.destination_words(DestinationStatus(1, 0.0, reason.name.lower().replace("_", "-")))
+        assert words.endswith("the last one")

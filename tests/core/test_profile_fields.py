@@ -277,3 +277,21 @@ def test_on_demand_somebody_must_be_able_to_wait_wherever_it_is_said() -> None:
     assert [where for where, _ in problems({"hold": "0s"}, on_demand=True)] == ["profiles.x.hold"]
     assert problems({"on_demand": True, "hold": "1s"}, hold="0s") == []
     assert problems({"hold": "0s"}) == []
+
+
+# --- probes ---------------------------------------------------------------------------------------
+
+
+def test_a_forward_says_itself_how_often_its_destination_is_asked_or_its_profile_does() -> None:
+    forwards = profile(
+        {
+            "probe": "1m",
+            "local": [
+                "1:a:1",
+                {"listen": "2", "connect": "b:2", "probe": "30s"},
+                {"listen": "3", "connect": "c:3", "probe": "0s"},
+            ],
+            "dynamic": ["1080"],
+        }
+    ).forwards
+    assert [forward.probe for forward in forwards] == [60.0, 30.0, None, None]

@@ -14,6 +14,7 @@ from tunnels.core.question import Question
 from tunnels.core.state import ForwardState, TunnelState
 from tunnels.core.status import (
     DaemonStatus,
+    DestinationStatus,
     ForwardStatus,
     Json,
     Snapshot,
@@ -98,6 +99,8 @@ DOCUMENT: Json = {
                     "error": None,
                     "reachable_by_others": False,  # an addition
                     "by_address": 0,  # an addition
+                    "audience": None,  # an addition
+                    "destination": None,  # an addition
                 }
             ],
             "question": None,  # an addition
@@ -252,6 +255,8 @@ FORWARDS = st.builds(
     error=ERRORS,
     reachable_by_others=st.booleans(),
     by_address=COUNTS,
+    audience=st.none() | TEXT,
+    destination=st.none() | st.builds(DestinationStatus, COUNTS, SECONDS, st.none() | TEXT, st.none() | TEXT),
 )
 TUNNELS = st.builds(
     TunnelStatus,
@@ -354,6 +359,7 @@ def test_any_object_is_a_snapshot_or_a_protocol_violation(document: Json) -> Non
 MAY_BE_MISSING = {
     *("daemon", "config_error", "retry_at", "error", "rtt_ms", "cipher", "question", "hint"),
     *("connect", "secret", "reachable_by_others", "by_address", "offline", "subject", "lasting", "stale"),
+    *("audience", "destination"),
 }
 
 

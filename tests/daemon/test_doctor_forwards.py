@@ -16,8 +16,8 @@ from tunnels.core.state import ForwardState
 from tunnels.core.status import DaemonStatus, Snapshot
 from tunnels.daemon.doctor_forwards import AT_ONCE, ForwardChecks
 from tunnels.errors import DialError, ListenError
-from tunnels.forwarding import checks
-from tunnels.forwarding.checks import Found
+from tunnels.forwarding import checks, glance
+from tunnels.forwarding.glance import Found
 from tunnels.ssh.connection import SshConnection
 from tunnels.ssh.destination import Destination
 
@@ -35,12 +35,12 @@ class Ways:
         self.now = self.most = 0
         for name in (
             "listen_here",
-            "reach_from_here",
-            "reach_from_server",
             "forwards_at_all",
             "listen_there",
         ):
             monkeypatch.setattr(checks, name, self._check(name))
+        for name in ("reach_from_here", "reach_from_server"):
+            monkeypatch.setattr(glance, name, self._check(name))
         monkeypatch.setattr(checks, "socket_there", self._check("socket_there"))
 
     def _check(self, name: str) -> Any:
@@ -95,15 +95,19 @@ async def test_each_kind_of_forward_is_looked_at_from_both_of_its_sides(ways: Wa
         ("-L", "5432:db:5432"), ("-D", "1080"), ("-R", "2222:localhost:22"), ("-R", "/s:/t"), ("-R", "9")
     )
     assert [(step.forward, step.step, step.detail) for step in steps] == [
-        ("-L 5432:db:5432", "listen", "listen_here"),
+        ("-L 5432:db:5432", "listen", "listen_here, for this machine only"),
         ("-L 5432:db:5432", "connect", "reach_from_server"),
-        ("-D 1080", "listen", "listen_here"),
+        ("-D 1080", "listen", "listen_here, for this machine only"),
         ("-D 1080", "connect", "forwards_at_all"),
-        ("-R 2222:localhost:22", "listen", "listen_there"),
+        (
+            "-R 2222:localhost:22",
+            "listen",
+            "listen_there, for every program on bastion, and no other machine",
+        ),
         ("-R 2222:localhost:22", "connect", "reach_from_here"),
         ("-R /s:/t", "listen", "socket_there"),
         ("-R /s:/t", "connect", "reach_from_here"),
-        ("-R 9", "listen", "listen_there"),
+        ("-R 9", "listen", "listen_there, for every program on bastion, and no other machine"),
     ]
 
 

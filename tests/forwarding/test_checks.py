@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.bed.ports import LOOPBACK, RefusingPort, free_port, in_use
-from tests.forwarding.fakes import FakeLink, FakeRemoteListener, black_hole
+from tests.e2e.bed.ports import LOOPBACK, free_port, in_use
+from tests.forwarding.fakes import FakeLink, FakeRemoteListener
 from tunnels.core.address import Address, TcpAddress, UnixAddress
 from tunnels.errors import DialError, DialReason, ListenError
-from tunnels.forwarding import checks, remote
+from tunnels.forwarding import checks
 from tunnels.forwarding.channel import Acceptor, ChannelEnd, LinkLost, ListenRefused, Origin
 from tunnels.tasks import TaskScope
 
@@ -88,51 +87,7 @@ async def test_what_is_no_socket_is_in_the_way(tmp_path: Path) -> None:
     assert (tmp_path / "s").read_text() == "precious"
 
 
-async def test_a_destination_on_this_side_answers_refuses_or_is_silent(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    with socket.create_server((LOOPBACK, 0)) as server:
-        found = await checks.reach_from_here(TcpAddress(LOOPBACK, server.getsockname()[1]))
-        assert "answers here" in found.detail
-    with RefusingPort() as nobody, pytest.raises(DialError) as refused:
-        await checks.reach_from_here(TcpAddress(nobody.host, nobody.port))
-    assert "as seen from this machine" in (refused.value.hint or "")
-    monkeypatch.setattr(remote, "CONNECT_TIMEOUT", 0.05)
-    with black_hole() as port, pytest.raises(DialError) as silent:
-        await checks.reach_from_here(TcpAddress(LOOPBACK, port))
-    assert silent.value.reason is DialReason.TIMED_OUT
-
-
 # --- on the server --------------------------------------------------------------------------------
-
-
-async def test_a_channel_is_closed_as_soon_as_it_is_open(scope: TaskScope) -> None:
-    link = FakeLink()
-    await checks.reach_from_server(link, scope, DB)
-    assert link.requests[0][0] == DB
-    assert link.channels[0].ended
-
-
-async def test_what_the_server_says_of_a_destination_is_passed_on(scope: TaskScope) -> None:
-    link = FakeLink()
-    link.open_errors = [REFUSED, LinkLost("gone")]
-    with pytest.raises(DialError):
-        await checks.reach_from_server(link, scope, DB)
-    with pytest.raises(LinkLost):
-        await checks.reach_from_server(link, scope, DB)
-
-
-async def test_a_destination_that_does_not_answer_is_given_up_and_closed_when_it_opens_late(
-    scope: TaskScope, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(checks, "DIAL_TIMEOUT", 0.01)
-    link = FakeLink()
-    link.gate = asyncio.Event()
-    with pytest.raises(DialError) as late:
-        await checks.reach_from_server(link, scope, DB)
-    assert late.value.reason is DialReason.TIMED_OUT
-    link.gate.set()
-    assert (await link.channel()).ended
 
 
 async def test_for_a_proxy_only_a_prohibition_counts(scope: TaskScope) -> None:

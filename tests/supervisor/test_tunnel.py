@@ -577,7 +577,11 @@ async def test_the_status_of_a_tunnel_that_is_up_and_in_use() -> None:
             await client.read(9)
             rig.clock.advance(60.0)
 
-            assert rig.tunnel.status() == TunnelStatus(
+            status = rig.tunnel.status()
+            destination = status.forwards[0].destination
+            assert destination is not None
+            assert (destination.failures, destination.message) == (0, None)
+            assert status == TunnelStatus(
                 name="work-db",
                 host="bastion",
                 state=TunnelState.UP,
@@ -595,6 +599,7 @@ async def test_the_status_of_a_tunnel_that_is_up_and_in_use() -> None:
                         clients_total=1,
                         bytes_in=9,
                         bytes_out=4,
+                        destination=destination,
                     ),
                 ),
             )

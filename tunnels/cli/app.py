@@ -26,6 +26,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "why": ("why", "why"),
     "check": ("check", "check"),
     "doctor": ("doctor", "doctor"),
+    "harden": ("harden", "harden"),
     "init": ("init", "init"),
     "add": ("add", "add"),
     "import": ("import_", "import_hosts"),

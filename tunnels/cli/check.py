@@ -12,7 +12,8 @@ from tunnels import profiles
 from tunnels.cli import output
 from tunnels.cli.options import ConfigOption, JsonOption, ProfileNames
 from tunnels.cli.run import config_path, verb
-from tunnels.core.forward import ForwardKind, parse_forward
+from tunnels.core.audience import Audience, Reach, audience
+from tunnels.core.forward import Forward, ForwardKind, parse_forward
 from tunnels.core.profile import Profile
 from tunnels.core.ssh_command import flag, ssh_command
 from tunnels.core.status import JSON_VERSION, Json, error_to_json
@@ -159,9 +160,9 @@ def _show(profile: Profile, resolved: Resolved) -> None:
     )
     for forward in profile.forwards:
         line = Text(f"    {flag(forward)}")
-        if forward.reachable_by_others:
-            where = "on the server's side" if forward.kind is ForwardKind.REMOTE else "on this machine"
-            line.append(f"  other machines can reach this port {where}", "yellow")
+        reach, who = _audience(profile, forward)
+        quiet = reach is Reach.MACHINE
+        line.append(f"  ({who})" if quiet else f"  open to {who}", "dim" if quiet else "yellow")
         out.print(line)
     if isinstance(resolved, TunnelsError):
         output.show_error(resolved)
@@ -172,15 +173,34 @@ def _show(profile: Profile, resolved: Resolved) -> None:
         out.print(Text.assemble("    ", (event.ljust(16), "dim"), shlex.join(words)))
 
 
+def _audience(profile: Profile, forward: Forward) -> Audience:
+    """Who can connect to it."""
+    if not forward.reachable_by_others:
+        return audience(forward, host=profile.host)
+    from tunnels.forwarding.interfaces import facts  # noqa: PLC0415 - psutil, for this alone
+
+    addresses, firewall = facts()
+    return audience(forward, host=profile.host, interfaces=addresses, firewall=firewall)
+
+
 def _as_json(profile: Profile, resolved: Resolved) -> Json:
     error = resolved if isinstance(resolved, TunnelsError) else None
     return {
         "name": profile.name,
-        "forwards": [{"kind": forward.kind.value, "forward": str(forward)} for forward in profile.forwards],
+        "forwards": [_forward_as_json(profile, forward) for forward in profile.forwards],
         "resolved": None if isinstance(resolved, TunnelsError) else [list(item) for item in resolved.rows],
         "notes": [] if isinstance(resolved, TunnelsError) else [note._asdict() for note in resolved.notes],
         "hooks": {event: list(words) for event, words in _hooks(profile).items()},
         "error": None if error is None else error_to_json(error.info),
+    }
+
+
+def _forward_as_json(profile: Profile, forward: Forward) -> Json:
+    reach, who = _audience(profile, forward)
+    return {
+        "kind": forward.kind.value,
+        "forward": str(forward),
+        "audience": {"reach": reach.value, "text": who},
     }
 
 

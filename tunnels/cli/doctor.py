@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -53,16 +53,25 @@ def doctor(
     wanted = profiles.select(file, names or [], tags=tag or [], everything=everything or alone)
     from tunnels.daemon.doctor import run_doctor  # noqa: PLC0415 - the engine, for this alone
 
+    found = told(
+        lambda reader, running: run_doctor(
+            file.path, wanted, reader, running=running, cautions=file.warnings, may_ask=not as_json
+        ),
+        as_json=as_json,
+    )
+    return checkup.exit_code(found)
+
+
+def told(run: Callable[[_Silent | _Shown, Snapshot], list[Checkup]], *, as_json: bool) -> list[Checkup]:
+    """Have somebody look, and show what is found: as it is found, or as one document at the end."""
     reader = _Silent() if as_json else _Shown()
     try:
-        found = run_doctor(
-            file.path, wanted, reader, running=_running(), cautions=file.warnings, may_ask=not as_json
-        )
+        found = run(reader, _running())
     finally:
         reader.close()
     if as_json:
         output.print_json(checkup.to_json(found))
-    return checkup.exit_code(found)
+    return found
 
 
 def _running() -> Snapshot:

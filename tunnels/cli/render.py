@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tunnels.core.logline import printable, screenful, shortened
 from tunnels.core.question import Question
 from tunnels.core.state import WORKING, ForwardState, TunnelState
-from tunnels.core.status import ForwardStatus, Snapshot, TunnelStatus
+from tunnels.core.status import DestinationStatus, ForwardStatus, Snapshot, TunnelStatus
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -137,10 +137,29 @@ def forward_lines(forward: ForwardStatus) -> list[Text]:
     if forward.by_address:
         facts.append(f"{plural(forward.by_address, 'request')} by address")
     if forward.reachable_by_others:
-        facts.append("open to other machines")
+        facts.append(f"open to {printable(forward.audience or 'other machines')}")
     if facts:
         line.append("  " + " · ".join(facts), "dim")
+    if forward.destination is not None and forward.destination.failures:
+        line.append(f"  {destination_words(forward.destination)}", "yellow")
     return [line]
+
+
+#: What destinations do, by `DialReason`; ``{}`` is how often.
+_TROUBLE = {
+    "refused": "refused {}",
+    "timed-out": "did not answer {}",
+    "prohibited": "not allowed by the server, {}",
+    "name-not-resolved": "name not found, {}",
+    "host-unreachable": "could not be reached, {}",
+    "network-unreachable": "could not be reached, {}",
+}
+
+
+def destination_words(destination: DestinationStatus) -> str:
+    """``refused the last 3``: what the destination did to the last ones who wanted something of it."""
+    last = "the last one" if destination.failures == 1 else f"the last {destination.failures}"
+    return _TROUBLE.get(destination.reason or "", "failed {}").format(last)
 
 
 def route(forward: ForwardStatus) -> str:

@@ -75,6 +75,16 @@ class UnixAddress:
 Address = TcpAddress | UnixAddress
 
 
+def sent_host(address: TcpAddress) -> str:
+    """The host as we send it to the server, which compares it letter by letter with what it permits.
+
+    An empty one is every interface (RFC 4254 section 7.1).
+    """
+    if address.host is None:
+        return "localhost"
+    return "" if address.host == EVERY_INTERFACE else address.host
+
+
 def describe_listen(address: Address) -> str:
     """How a status shows what is listened on: ``localhost:5432`` where no bind address was given."""
     if isinstance(address, TcpAddress) and address.host is None:

@@ -23,6 +23,13 @@ LABELS = {
     "login": "login",
     "listen": "listen",
     "connect": "connect",
+    # What `tunnels harden --test` wants to see refused.
+    "command": "command",
+    "shell": "shell",
+    "terminal": "terminal",
+    "other-connect": "connect",
+    "other-listen": "listen",
+    "sockets": "sockets",
 }
 
 

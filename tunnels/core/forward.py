@@ -60,6 +60,7 @@ class Forward:
     name: str | None = None
     auth: ProxyAuth | None = None
     expose: bool = False  #: a dynamic forward that other machines may use without ``auth``
+    probe: float | None = None  #: seconds between two looks at the destination; ``None``: nobody looks
 
     def __str__(self) -> str:
         return _written(self.listen, self.connect, 1)
@@ -102,6 +103,7 @@ class ForwardRule:
     name: str | None = None
     auth: ProxyAuth | None = None
     expose: bool = False
+    probe: float | None = None  #: 0: never, whatever the profile says
 
     def __str__(self) -> str:
         return _written(self.listen, self.connect, self.ports)
@@ -116,6 +118,7 @@ class ForwardRule:
                 self.name,
                 self.auth,
                 self.expose,
+                self.probe,
             )
             for step in range(self.ports)
         )
@@ -167,6 +170,7 @@ def make_rule(
     name: str | None = None,
     auth: ProxyAuth | None = None,
     expose: bool = False,
+    probe: float | None = None,
 ) -> ForwardRule:
     """Put the two ends together.
 
@@ -187,7 +191,7 @@ def make_rule(
         raise UsageError(
             f"{quoted(far.path)} is on the server, which does not expand ~", hint="write the whole path"
         )
-    return ForwardRule(kind, listen, connect, listen_ports, name, auth, expose)
+    return ForwardRule(kind, listen, connect, listen_ports, name, auth, expose, probe)
 
 
 def _is_listener_alone(fields: list[Field]) -> bool:

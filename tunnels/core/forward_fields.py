@@ -16,6 +16,7 @@ from tunnels.core.reading import (
     Schema,
     command,
     dotted,
+    duration,
     flag,
     one,
     one_or_many,
@@ -40,6 +41,10 @@ _TABLES = {
     ForwardKind.DYNAMIC: '{ listen = "1080" }',
 }
 _AUTH = 'auth = { username = "me", password_command = "pass show proxy" }'
+
+
+#: How often a destination is asked whether it is there.
+PROBE = duration(1, 86_400, 'probe = "30s"', zero="turns it off")
 
 
 class PlacedRule(NamedTuple):
@@ -75,6 +80,7 @@ def _fields(kind: ForwardKind) -> dict[str, Reader]:
         "connect": one(_connect),
         "auth": _read_auth,
         "expose": flag("expose = true"),
+        "probe": PROBE,
     }
 
 
@@ -149,6 +155,8 @@ def _read_table(kind: ForwardKind, raw: dict[str, Any], path: KeyPath, notes: No
         notes.add(path, '"connect" is missing', f"for example {_TABLES[kind]}")
     if "connect" in raw and kind is ForwardKind.DYNAMIC:
         notes.add((*path, "connect"), "a dynamic forward has no destination: its clients choose theirs")
+    if "probe" in raw and "connect" not in raw:
+        notes.add((*path, "probe"), "a proxy has no destination of its own that could be asked")
     if "connect" in raw and kind is not ForwardKind.DYNAMIC:
         for key in ("auth", "expose"):
             if key in raw:
@@ -166,6 +174,7 @@ def _read_table(kind: ForwardKind, raw: dict[str, Any], path: KeyPath, notes: No
             name=values.get("name"),
             auth=values.get("auth"),
             expose=values.get("expose", False),
+            probe=values.get("probe"),
         )
     except UsageError as error:
         notes.add(path, error.message, error.hint)

@@ -59,6 +59,7 @@ class Profile:
     keepalive_count: int | None = None
     connect_timeout: float | None = None
     hold: float = 20.0  #: 0 lets a client fail at once while the link is down
+    probe: float | None = None  #: of the forwards that say nothing of their own; ``None``: nobody looks
     on_demand: bool = False
     idle_timeout: float | None = None  #: ``None``: an idle connection is kept
     autostart: bool = False

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tunnels.core.address import quoted
 from tunnels.core.durations import format_duration
-from tunnels.core.forward import ForwardKind
-from tunnels.core.forward_fields import PlacedRule, check_together, forwards
+from tunnels.core.forward import Forward, ForwardKind
+from tunnels.core.forward_fields import PROBE, PlacedRule, check_together, forwards
 from tunnels.core.profile import (
     HostKeyPolicy,
     HostSpec,
@@ -141,6 +142,7 @@ PROFILE_FIELDS: dict[str, Reader] = {
     "keepalive_count": integer(1, 1000, "keepalive_count = 3"),
     "connect_timeout": duration(1, 3600, 'connect_timeout = "10s"'),
     "hold": duration(0.001, 3600, 'hold = "20s"', zero="lets clients fail at once"),
+    "probe": PROBE,
     "on_demand": flag("on_demand = true"),
     "idle_timeout": duration(1, 365 * _DAY, 'idle_timeout = "10m"', zero="turns it off"),
     "autostart": flag("autostart = true"),
@@ -256,9 +258,16 @@ def make_profile(
     )
     for kind in ForwardKind:
         values.pop(kind.value, None)
-    spread = [(placed.path, forward) for placed in rules for forward in placed.rule.spread()]
+    probe = values["probe"] = values.get("probe") or None
+    spread = [(placed.path, _probed(forward, probe)) for placed in rules for forward in placed.rule.spread()]
     values |= {"retry": retry, "forwards": tuple(forward for _, forward in spread)}
     return PlacedProfile(Profile(name, spec.host, **values), tuple(place for place, _ in spread))
+
+
+def _probed(forward: Forward, probe: float | None) -> Forward:
+    """What a forward itself says comes before what its profile says; proxies have nobody to ask."""
+    wanted = probe if forward.probe is None else forward.probe
+    return replace(forward, probe=wanted or None) if forward.connect is not None else forward
 
 
 def _inherited(own: Values, defaults: Values) -> Values:

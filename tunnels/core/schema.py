@@ -36,6 +36,7 @@ DESCRIPTIONS = {
     "keepalive_count": "After so many answers that have not come, the connection is made anew.",
     "connect_timeout": "How long one attempt to connect may take.",
     "hold": 'How long a client waits while the connection is being made anew; "0s" lets it fail at once.',
+    "probe": 'How often the destinations are asked whether they are there; "0s" never asks.',
     "on_demand": "Listen now, and connect when the first client comes.",
     "idle_timeout": 'Hang up when no client has been there for this long; "0s" never does. With on_demand.',
     "autostart": "Start it whenever the daemon starts.",

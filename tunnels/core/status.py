@@ -19,6 +19,36 @@ JSON_VERSION = 1
 Json = dict[str, object]
 
 
+class DestinationStatus(NamedTuple):
+    """What the destination of a forward answered last."""
+
+    failures: int  #: in a row
+    at: float  #: when it was
+    reason: str | None = None  #: a `DialReason`, in lower case with dashes; ``None``: it took the connection
+    message: str | None = None
+
+    def to_json(self) -> Json:
+        """As it stands in ``status --json``."""
+        return {
+            "failures": self.failures,
+            "at": format_time(self.at),
+            "reason": self.reason,
+            "message": self.message,
+        }
+
+    @classmethod
+    def from_json(cls, data: object) -> DestinationStatus | None:
+        """Read it back; ``None`` where there is none."""
+        if not isinstance(data, dict):
+            return None
+        return cls(
+            _int(data, "failures"),
+            parse_time(_str(data, "at")),
+            _optional_str(data, "reason"),
+            _optional_str(data, "message"),
+        )
+
+
 class ForwardStatus(NamedTuple):
     """One forward of a running tunnel."""
 
@@ -35,6 +65,8 @@ class ForwardStatus(NamedTuple):
     error: ErrorInfo | None = None
     reachable_by_others: bool = False  #: listens on more than loopback
     by_address: int = 0  #: of a proxy, requests with an address: whoever asked has resolved the name here
+    audience: str | None = None  #: who they are, in words; only where others can reach it
+    destination: DestinationStatus | None = None  #: what it answered last; nothing is known of a proxy's
 
     def to_json(self) -> Json:
         """As it stands in ``status --json``."""
@@ -52,6 +84,8 @@ class ForwardStatus(NamedTuple):
             "error": error_to_json(self.error),
             "reachable_by_others": self.reachable_by_others,
             "by_address": self.by_address,
+            "audience": self.audience,
+            "destination": None if self.destination is None else self.destination.to_json(),
         }
 
     @classmethod
@@ -71,6 +105,8 @@ class ForwardStatus(NamedTuple):
             error=error_from_json(data.get("error")),
             reachable_by_others=data.get("reachable_by_others") is True,
             by_address=_int(data, "by_address") if "by_address" in data else 0,
+            audience=_optional_str(data, "audience"),
+            destination=DestinationStatus.from_json(data.get("destination")),
         )
 
 

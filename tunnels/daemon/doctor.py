@@ -23,6 +23,7 @@ from tunnels.core.status import Snapshot
 from tunnels.daemon import asking
 from tunnels.daemon.doctor_forwards import ForwardChecks
 from tunnels.daemon.impatient import ImpatientExecutor
+from tunnels.daemon.refusals import Refusals
 from tunnels.errors import InternalError, NeedsPerson, Problem, TunnelsError, UsageError
 from tunnels.ssh.connect import connect
 from tunnels.ssh.connection import SshConnection
@@ -58,14 +59,18 @@ def run_doctor(
     running: Snapshot,
     cautions: Sequence[Problem] = (),
     may_ask: bool,
+    refusals: bool = False,
 ) -> list[Checkup]:
-    """Examine these profiles, one after the other. ``running`` is what the daemon says, if there is one."""
+    """Examine these profiles, one after the other. ``running`` is what the daemon says, if there is one.
+
+    With ``refusals``, look also at what the server should refuse (`tunnels harden --test`).
+    """
     person = asking.Person() if may_ask and asking.interactive() else None
 
     async def examine() -> list[Checkup]:
         asyncio.get_running_loop().set_default_executor(ImpatientExecutor())
         ask = None if person is None else person.ask
-        doctor = Doctor(file, reader, running=running, cautions=cautions, ask=ask)
+        doctor = Doctor(file, reader, running=running, cautions=cautions, ask=ask, refusals=refusals)
         return [await doctor.examine(profile) for profile in profiles]
 
     quiet = contextlib.nullcontext() if person is None else person.quiet()
@@ -85,12 +90,14 @@ class Doctor:
         running: Snapshot,
         cautions: Sequence[Problem] = (),
         ask: Ask | None = None,
+        refusals: bool = False,
     ) -> None:
         self._file = file
         self._reader = reader
         self._running = running
         self._cautions = cautions
         self._ask = ask
+        self._refusals = refusals
         self._name = ""  # of the profile that is looked at
         self._secrets: dict[str, str] = {}
         self._unreadable: Exception | None = None  #: why the reader cannot be told any more
@@ -118,11 +125,21 @@ class Doctor:
                     self._check_reader()
             finally:
                 await checks.aclose()
+            if self._refusals and conn is not None and watch.route is not None:
+                await self._look_for_refusals(Refusals(profile, conn, watch.route.target), tell)
         finally:
             if conn is not None:
                 await conn.aclose()
         self._reader.done(checkup)
         return checkup
+
+    async def _look_for_refusals(self, refusals: Refusals, tell: Callable[[Step], None]) -> None:
+        try:
+            async for step in refusals.run(self._reader.began):
+                tell(step)
+                self._check_reader()
+        finally:
+            await refusals.aclose()
 
     def _show(self, step: Step) -> None:
         """Tell the reader. It may be a pipe that was closed, and asyncssh, who has called us, would swallow that."""

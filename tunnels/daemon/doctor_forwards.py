@@ -8,15 +8,16 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from tunnels.core.address import Address, TcpAddress, describe_listen
+from tunnels.core.audience import Reach, audience
 from tunnels.core.checkup import Step
 from tunnels.core.forward import Forward, ForwardKind
 from tunnels.core.profile import Profile
 from tunnels.core.state import ForwardState
 from tunnels.core.status import ForwardStatus, Snapshot
 from tunnels.errors import ErrorInfo, ListenError, TunnelsError
-from tunnels.forwarding import checks
-from tunnels.forwarding.checks import Found
+from tunnels.forwarding import checks, glance, interfaces
 from tunnels.forwarding.dynamic import credentials_of
+from tunnels.forwarding.glance import Found
 from tunnels.ssh.connection import SshConnection
 from tunnels.ssh.destination import Destination
 from tunnels.tasks import TaskScope
@@ -77,7 +78,7 @@ class ForwardChecks:
             if (mine := self._ours(forward)) is not None:
                 return self._held(mine)
             try:
-                return await checks.listen_here(forward.listen)
+                return self._with_audience(await checks.listen_here(forward.listen), forward)
             except ListenError as error:
                 raise self._named(error, forward.listen) from error
 
@@ -90,12 +91,12 @@ class ForwardChecks:
         if forward.connect is None:
             port = self._target.port if self._target is not None else 22
             return await _step("connect", forward, checks.forwards_at_all(conn, self._scope, port))
-        return await _step("connect", forward, checks.reach_from_server(conn, self._scope, forward.connect))
+        return await _step("connect", forward, glance.reach_from_server(conn, self._scope, forward.connect))
 
     async def _remote(self, forward: Forward) -> list[Step]:
         steps = [await self._listen_there(forward)]
         if forward.connect is not None:
-            steps.append(await _step("connect", forward, checks.reach_from_here(forward.connect)))
+            steps.append(await _step("connect", forward, glance.reach_from_here(forward.connect)))
         return steps
 
     async def _listen_there(self, forward: Forward) -> Step:
@@ -106,12 +107,21 @@ class ForwardChecks:
                 return self._held(mine)
             assert self._conn is not None
             if isinstance(forward.listen, TcpAddress):
-                return await checks.listen_there(self._conn, self._scope, forward.listen, self._seen_at())
+                found = await checks.listen_there(self._conn, self._scope, forward.listen, self._seen_at())
+                # What was tried says more than what can be guessed.
+                return found if found.warning else self._with_audience(found, forward)
             return await checks.socket_there(self._conn, self._scope, forward.listen)
 
         if self._conn is None and self._ours(forward) is None:
             return _not_tried("listen", forward)
         return await _step("listen", forward, listen())
+
+    def _with_audience(self, found: Found, forward: Forward) -> Found:
+        """Say who can connect, too."""
+        addresses, firewall = interfaces.facts()
+        who = audience(forward, host=self._profile.host, interfaces=addresses, firewall=firewall)
+        to = "for" if who.reach is Reach.MACHINE else "open to"
+        return Found(f"{found.detail}, {to} {who.text}", found.warning)
 
     def _seen_at(self) -> str | None:
         """The server's address as other machines have it; None where that is not known."""

@@ -8,10 +8,13 @@ import time
 from collections.abc import Callable
 
 from tunnels.core.address import describe_connect, describe_listen
+from tunnels.core.audience import audience
 from tunnels.core.forward import Forward, ForwardKind
 from tunnels.core.state import ForwardState
 from tunnels.core.status import ForwardStatus
 from tunnels.errors import InternalError, TunnelsError
+from tunnels.forwarding import interfaces
+from tunnels.forwarding.health import Health
 from tunnels.forwarding.relay import Counters, SocketEnd
 
 _log = logging.getLogger("tunnels")
@@ -23,6 +26,7 @@ class Forwarder:
     def __init__(self, forward: Forward, *, on_change: Callable[[], None]) -> None:
         self.forward = forward
         self.counters = Counters()
+        self.health = Health(on_change)  #: of its destination
         self.state = ForwardState.PENDING
         self.error: TunnelsError | None = None
         #: told when a forward that had failed listens after all: the forward, and how many seconds it took
@@ -92,7 +96,16 @@ class Forwarder:
             bytes_out=bytes_out,
             error=None if self.error is None else self.error.info,
             reachable_by_others=self.forward.reachable_by_others,
+            audience=self._audience(),
+            destination=None if self.forward.is_proxy else self.health.status(),
         )
+
+    def _audience(self) -> str | None:
+        """Who can connect, where it is not this machine alone."""
+        if not self.forward.reachable_by_others:
+            return None
+        addresses, firewall = interfaces.facts()
+        return audience(self.forward, host="the server", interfaces=addresses, firewall=firewall).text
 
     def _listen_text(self) -> str:
         return describe_listen(self.forward.listen)

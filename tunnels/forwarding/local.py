@@ -138,9 +138,11 @@ class ListeningForwarder(Forwarder):
                     dead = link
                     self._add(end, asyncio.current_task())  # it waits again, and may be called off again
                 else:
+                    self.health.answered()
                     return
         except DialError as error:
             if not end.gone:
+                self.health.refused(error)
                 self._on_refused(connect, error)
                 refuse(error)
         except BaseException:

@@ -128,8 +128,10 @@ class RemoteForwarder(Forwarder):
         try:
             await connect_here(lambda: end, connect)
         except DialError as error:
+            self.health.refused(error)
             self._on_refused(connect, error)
             raise
+        self.health.answered()
         if self._link is not link:  # lost while we connected: nobody is left to talk to
             end.reset()
             raise DialError("the connection is gone", reason=DialReason.LINK_DOWN)

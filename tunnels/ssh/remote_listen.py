@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncssh
 
-from tunnels.core.address import EVERY_INTERFACE, Address, TcpAddress
+from tunnels.core.address import Address, TcpAddress, sent_host
 from tunnels.errors import ListenError
 from tunnels.forwarding.channel import ListenRefused, Origin, RemoteListener
 from tunnels.ssh.channel import ForwardChannel
@@ -52,10 +52,8 @@ async def listen(
         def accept_tcp(host: str, port: int) -> Any:
             return accept((host, port))
 
-        # `create_server` takes an empty host for every interface, and nobody may get that without asking for it.
-        host = {None: "localhost", EVERY_INTERFACE: ""}.get(address.host, address.host)
-        assert host is not None
-        listener = await conn.create_server(accept_tcp, host, address.port)
+        # An empty host is every interface, which nobody may get without asking for it: `sent_host` sees to that.
+        listener = await conn.create_server(accept_tcp, sent_host(address), address.port)
     if accepting is not None:
 
         def process_connection(

@@ -15,6 +15,7 @@ from tunnels.forwarding.dynamic import DynamicForwarder
 from tunnels.forwarding.forwarder import Forwarder
 from tunnels.forwarding.local import ListeningForwarder, LocalForwarder, OnRefused
 from tunnels.forwarding.remote import RemoteForwarder
+from tunnels.supervisor.destination_probes import DestinationProbes, OnProbed
 from tunnels.tasks import TaskScope
 
 #: Told of a forward that cannot listen: (forward, why).
@@ -39,6 +40,7 @@ class Forwards:
         on_failed: OnFailed,
         on_healed: OnHealed,
         on_bound: Callable[[], None],
+        on_probed: OnProbed = lambda _forward, _error: None,
     ) -> None:
         self._scope = scope
         self._on_failed = on_failed
@@ -58,6 +60,7 @@ class Forwards:
                 self.listening.append(forwarder)
             forwarder.on_healed = on_healed
             self._all.append(forwarder)
+        self._probes = DestinationProbes(self._all, scope, on_probed)
 
     def __len__(self) -> int:
         return len(self._all)
@@ -103,6 +106,7 @@ class Forwards:
         """Ask the server for the remote listeners."""
         await asyncio.gather(*(forwarder.open(link) for forwarder in self.remote))
         self._tell_failed(self.remote)
+        self._probes.start(link)
 
     def _tell_failed(self, forwarders: list[ListeningForwarder] | list[RemoteForwarder]) -> None:
         for forwarder in forwarders:
@@ -111,6 +115,7 @@ class Forwards:
 
     def link_lost(self) -> None:
         """The connection is away, and the server's listeners with it."""
+        self._probes.stop()
         for forwarder in self.remote:
             forwarder.link_lost()
 

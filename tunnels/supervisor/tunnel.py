@@ -92,6 +92,7 @@ class Tunnel:
             on_failed=self._log.forward_failed,
             on_healed=self._log.forward_healed,
             on_bound=self._bound,
+            on_probed=self._log.destination,
         )
         self._connection: Connection | None = None
         self._attempt: asyncio.Task[None] | None = None

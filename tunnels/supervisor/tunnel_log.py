@@ -44,6 +44,13 @@ class TunnelLog(logging.LoggerAdapter[logging.Logger]):
         """A client could not be served."""
         self.warning("a client could not reach %s: %s", connect, error.message)
 
+    def destination(self, forward: Forward, error: DialError | None) -> None:
+        """A probe has found that a destination has gone, or is there again."""
+        if error is None:
+            self.info("%s answers again", forward.connect)
+        else:
+            self.warning("%s does not answer: %s", forward.connect, error.message)
+
     def forward_failed(self, forward: Forward, error: TunnelsError) -> None:
         """A forward cannot listen."""
         self.error("%s: %s", forward, error.message)
