@@ -124,16 +124,48 @@ def test_a_slow_reader_costs_two_windows_however_long_it_reads(
             connection.recv(1)
         memory = Memory(tunnels.daemon_pid())
         with dial() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)
             received = 0
             deadline = time.monotonic() + 4
             while time.monotonic() < deadline:
                 data = connection.recv(MIB)
                 assert flooded(data, received)
                 received += len(data)
-                for_seconds(0.01)
+                time.sleep(0.005)  # so slow is this reader
                 assert memory.grown <= 2 * WINDOW + NOISE, f"after {received} bytes"
-            assert received > 6 * WINDOW, "that was no test: nearly nothing was sent"
+            assert received > 4 * WINDOW, "that was no test: nearly nothing was sent"
         nobody_left(tunnels, fast)
+    still_the_same_connection(tunnels)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_slow_service_costs_two_windows_however_long_it_reads(
+    kind: str, lead: Lead, tunnels: Tunnels
+) -> None:
+    received = [0]
+    over = threading.Event()
+
+    def read_slowly(client: socket.socket) -> None:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)
+        while not over.is_set() and (data := client.recv(MIB)):
+            received[0] += len(data)
+            time.sleep(0.005)  # so slow is this service
+
+    with Service(read_slowly) as service:
+        dial = lead(kind, service)
+        with dial() as connection:
+            eventually(lambda: service.live == 1, within=5, what="a channel")
+            memory = Memory(tunnels.daemon_pid())
+            upload = Pushing(connection)
+
+            def look() -> None:
+                assert memory.grown <= 2 * WINDOW + NOISE, f"after {received[0]} bytes"
+
+            for_seconds(4, meanwhile=look)
+            assert received[0] > 4 * WINDOW, "that was no test: nearly nothing was read"
+            over.set()
+            upload.finish()
+        nobody_left(tunnels, service)
     still_the_same_connection(tunnels)
 
 
@@ -146,6 +178,8 @@ def test_a_server_that_sends_as_fast_as_it_can_to_50_slow_clients_costs_two_wind
         memory = Memory(tunnels.daemon_pid())
         with all_of(dial, slow) as connections:
             received = [0] * slow
+            for connection in connections:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)
 
             def read_a_little() -> None:
                 for number, connection in enumerate(connections):
@@ -220,9 +254,10 @@ def test_20_services_that_speak_into_a_link_that_stalls_cost_little_and_are_hear
     lead: Lead, tunnels: Tunnels, start_sshd: Callable[..., Sshd]
 ) -> None:
     speaking: list[Pushing] = []
-    over = threading.Event()
+    stalled, over = threading.Event(), threading.Event()
 
     def speak(client: socket.socket) -> None:
+        stalled.wait(20)
         speaking.append(Pushing(client))
         over.wait(60)
 
@@ -230,10 +265,12 @@ def test_20_services_that_speak_into_a_link_that_stalls_cost_little_and_are_hear
     with Service(speak) as service:
         dial = lead("remote", service, server=sshd)
         with all_of(dial, 20) as connections:
-            eventually(lambda: len(speaking) == 20, within=10, what="twenty channels")
+            eventually(lambda: service.live == 20, within=10, what="twenty channels")
             memory = Memory(tunnels.daemon_pid())
             sshd.pause_sessions()
+            stalled.set()
             try:
+                eventually(lambda: len(speaking) == 20, within=5, what="twenty that speak")
                 memory.settled(lambda: [it.sent for it in speaking])
                 assert memory.peak <= UPLOADS
             finally:
