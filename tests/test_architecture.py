@@ -35,7 +35,8 @@ ROOMS: dict[str, tuple[set[str], str]] = {
     "paths": ({"errors"}, "where files are, and no more"),
     "profiles": ({"core", "errors"}, "text becomes values; the command line needs it without the engine"),
     "terminal": (set(), "the care of a terminal, for the command line and for `up -f`"),
-    "process": (set(), "runs a command, and no more"),
+    "open_files": (set(), "a limit of this process, and a tool that knows nothing of tunnels"),
+    "process": ({"open_files"}, "runs a command, and no more"),
     "password_command": ({"errors", "process"}, "runs a command for what it prints, and no more"),
     "system_keyring": ({"errors"}, "talks to the system, and to nobody of ours"),
     "history_file": ({"core"}, "what the daemon writes and `why` reads"),
@@ -51,9 +52,15 @@ ROOMS: dict[str, tuple[set[str], str]] = {
         {"client", "desired_state", "ending", "errors", "paths", "service", "version"},
         "starts the daemon without being it, through its service where there is one",
     ),
-    "forwarding": ({"core", "errors", "password_command", "tasks"}, "moves bytes, knows nothing of SSH"),
+    "forwarding": (
+        {"core", "errors", "open_files", "password_command", "tasks"},
+        "moves bytes, knows nothing of SSH",
+    ),
     "ssh": (
-        {"core", "errors", "forwarding.channel", "password_command", "system_keyring", "tasks"},
+        {
+            *("core", "errors", "forwarding.channel", "open_files", "password_command", "system_keyring"),
+            "tasks",
+        },
         "makes connections; of what moves on them it knows the shape of a channel",
     ),
     "supervisor": (
@@ -62,8 +69,8 @@ ROOMS: dict[str, tuple[set[str], str]] = {
     ),
     "daemon": (
         {
-            *("control_socket", "core", "desired_state", "errors", "forwarding", "paths", "profiles"),
-            *("ssh", "supervisor", "system_keyring", "tasks", "terminal", "version"),
+            *("control_socket", "core", "desired_state", "errors", "forwarding", "open_files", "paths"),
+            *("profiles", "ssh", "supervisor", "system_keyring", "tasks", "terminal", "version"),
         },
         "the only place that wires things together; never the command line",
     ),

@@ -430,3 +430,11 @@ def test_what_waits_for_clients_works_and_counts_as_up() -> None:
 
 def test_the_live_view_of_nothing_says_so() -> None:
     assert "no tunnel is running" in printed([render.live_view(Snapshot(None), NOW)])
+
+
+def test_clients_that_were_turned_away_are_said_with_the_limit_and_where_it_is_raised() -> None:
+    daemon = DaemonStatus(1, "0.1.0", NOW, "/p.toml", file_limit=256, turned_away=3)
+    text = " ".join(shown(tunnel(forwards=()), daemon=daemon).split())
+    assert "clients were turned away: 3 since the daemon started" in text
+    assert "256 files" in text
+    assert "ulimit" in text

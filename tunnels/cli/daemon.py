@@ -71,6 +71,8 @@ def status(as_json: JsonOption = False) -> int:
     out.print(f"profile file: {daemon.config}", markup=False, soft_wrap=True)
     out.print(f"log: {paths.log_file()}", markup=False, soft_wrap=True)
     out.print(render.plural(len(snapshot.tunnels), "tunnel"), markup=False)
+    if daemon.turned_away:
+        output.note(f"clients were turned away: {render.turned_away(daemon)}")
     if daemon.config_error is not None:
         output.note(f"the profile file has a problem:\n{daemon.config_error}")
     return 0
