@@ -88,7 +88,7 @@ ROOMS: dict[str, tuple[set[str], str]] = {
 LAZY: dict[str, tuple[set[str], str]] = {
     "cli.up": ({"daemon.foreground"}, "`up -f` is the engine in the foreground"),
     "cli.demo": ({"daemon.app", "daemon.demo"}, "the demo runs the engine"),
-    "cli.daemon": ({"daemon.app"}, "`daemon run` is the daemon"),
+    "cli.be_daemon": ({"daemon.app"}, "`daemon run` is the daemon"),
     "cli.doctor": ({"daemon.doctor"}, "the doctor goes the way of a tunnel in its own process"),
     "cli.check": (
         {"ssh.describe", "ssh.key_check", "ssh.resolve"},

@@ -9,8 +9,9 @@ import typer
 
 from tunnels import ending, paths
 from tunnels.cli import output, render
+from tunnels.cli.be_daemon import be_daemon
 from tunnels.cli.options import ConfigOption, JsonOption
-from tunnels.cli.run import config_path, verb
+from tunnels.cli.run import verb
 from tunnels.client import Client
 from tunnels.core.status import JSON_VERSION
 
@@ -29,9 +30,7 @@ def run(
 
     Example: tunnels daemon run
     """
-    from tunnels.daemon.app import ready_on, run_daemon  # noqa: PLC0415 - the engine, which only this needs
-
-    return run_daemon(config_path(config), ready=ready_on(ready_fd))
+    return be_daemon(config, ready_fd=ready_fd)
 
 
 @app.command("stop")
