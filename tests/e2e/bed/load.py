@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
+import queue
 import random
 import socket
 import struct
@@ -283,3 +284,54 @@ def all_of(dial: Callable[[], socket.socket], count: int) -> Iterator[list[socke
     """Be so many clients at once."""
     with contextlib.ExitStack() as stack:
         yield [stack.enter_context(dial()) for _ in range(count)]
+
+
+class FarAway:
+    """A way to a port on which everything takes ``delay`` seconds in each direction."""
+
+    def __init__(self, to: tuple[str, int], delay: float) -> None:
+        self.host = LOOPBACK
+        self._to = to
+        self._delay = delay
+        self._service = Service(self._serve)
+        self.port = self._service.port
+
+    def _serve(self, client: socket.socket) -> None:
+        with socket.create_connection(self._to) as server:
+            back = threading.Thread(target=self._carry, args=(server, client), daemon=True)
+            back.start()
+            self._carry(client, server)
+            back.join()
+
+    def _carry(self, source: socket.socket, target: socket.socket) -> None:
+        on_the_way: queue.SimpleQueue[tuple[float, bytes]] = queue.SimpleQueue()
+
+        def arrive() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    due, data = on_the_way.get()
+                    time.sleep(max(0.0, due - time.monotonic()))
+                    if not data:
+                        target.shutdown(socket.SHUT_WR)
+                        return
+                    target.sendall(data)
+
+        arriving = threading.Thread(target=arrive, daemon=True)
+        arriving.start()
+        data = b"x"
+        while data:
+            try:
+                data = source.recv(CHUNK)
+            except OSError:
+                data = b""
+            on_the_way.put((time.monotonic() + self._delay, data))
+        arriving.join()
+
+    def __enter__(self) -> Self:
+        self._service.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._service.__exit__(kind, error, trace)
