@@ -40,7 +40,8 @@ ROOMS: dict[str, tuple[set[str], str]] = {
     ),
     "profile_writer": ({"core", "errors", "profiles"}, "changes the profile file; loaded by few commands"),
     "terminal": (set(), "the care of a terminal, for the command line and for `up -f`"),
-    "process": (set(), "runs a command, and no more"),
+    "open_files": (set(), "a limit of this process, and a tool that knows nothing of tunnels"),
+    "process": ({"open_files"}, "runs a command, and no more"),
     "password_command": ({"errors", "process"}, "runs a command for what it prints, and no more"),
     "system_keyring": ({"errors"}, "talks to the system, and to nobody of ours"),
     "history_file": ({"core"}, "what the daemon writes and `why` reads"),
@@ -60,9 +61,15 @@ ROOMS: dict[str, tuple[set[str], str]] = {
     "browser_folder": ({"errors", "paths"}, "makes and removes folders, whatever they are for"),
     "proxy_probe": ({"core", "errors"}, "a client of a proxy, as any program is one"),
     "leak_watch": ({"core"}, "looks at the packets of this machine, and at nothing of ours"),
-    "forwarding": ({"core", "errors", "password_command", "tasks"}, "moves bytes, knows nothing of SSH"),
+    "forwarding": (
+        {"core", "errors", "open_files", "password_command", "tasks"},
+        "moves bytes, knows nothing of SSH",
+    ),
     "ssh": (
-        {"core", "errors", "forwarding.channel", "password_command", "system_keyring", "tasks"},
+        {
+            *("core", "errors", "forwarding.channel", "open_files", "password_command", "system_keyring"),
+            "tasks",
+        },
         "makes connections; of what moves on them it knows the shape of a channel",
     ),
     "supervisor": (
@@ -71,17 +78,8 @@ ROOMS: dict[str, tuple[set[str], str]] = {
     ),
     "daemon": (
         {
-            *(
-                "control_socket",
-                "core",
-                "desired_state",
-                "errors",
-                "forwarding",
-                "opened",
-                "paths",
-                "profiles",
-            ),
-            *("ssh", "supervisor", "system_keyring", "tasks", "terminal", "version"),
+            *("control_socket", "core", "desired_state", "errors", "forwarding", "open_files", "opened"),
+            *("paths", "profiles", "ssh", "supervisor", "system_keyring", "tasks", "terminal", "version"),
         },
         "the only place that wires things together; never the command line",
     ),
@@ -102,7 +100,7 @@ LAZY: dict[str, tuple[set[str], str]] = {
     "cli.open": ({"daemon.foreground"}, "`open --foreground` is the engine in the foreground"),
     "cli.import_": ({"ssh.config_forwards"}, "asks ssh what a Host forwards"),
     "cli.demo": ({"daemon.app", "daemon.demo"}, "the demo runs the engine"),
-    "cli.daemon": ({"daemon.app"}, "`daemon run` is the daemon"),
+    "cli.be_daemon": ({"daemon.app"}, "`daemon run` is the daemon"),
     "cli.doctor": ({"daemon.doctor"}, "the doctor goes the way of a tunnel in its own process"),
     "cli.harden": (
         {"daemon.doctor", "daemon.harden"},

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from tunnels import open_files
+
 #: Seconds for a command that was killed to be gone.
 _END_TIMEOUT = 1.0
 
@@ -43,7 +45,7 @@ async def run(
     Raises OSError where it cannot be started.
     """
     process = await asyncio.create_subprocess_exec(
-        *words,
+        *open_files.ours.as_before(words),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT if errors else asyncio.subprocess.DEVNULL,

@@ -455,3 +455,11 @@ def test_every_reason_has_its_words() -> None:
     for reason in DialReason:
         words = render.destination_words(DestinationStatus(1, 0.0, reason.name.lower().replace("_", "-")))
         assert words.endswith("the last one")
+
+
+def test_clients_that_were_turned_away_are_said_with_the_limit_and_where_it_is_raised() -> None:
+    daemon = DaemonStatus(1, "0.1.0", NOW, "/p.toml", file_limit=256, turned_away=3)
+    text = " ".join(shown(tunnel(forwards=()), daemon=daemon).split())
+    assert "clients were turned away: 3 since the daemon started" in text
+    assert "256 files" in text
+    assert "ulimit" in text

@@ -67,6 +67,8 @@ DOCUMENT: Json = {
         "started_at": "2026-11-20T09:00:00Z",
         "config": "/home/me/profiles.toml",
         "config_error": None,
+        "file_limit": 0,
+        "turned_away": 0,
     },
     "tunnels": [
         {
@@ -360,6 +362,7 @@ MAY_BE_MISSING = {
     *("daemon", "config_error", "retry_at", "error", "rtt_ms", "cipher", "question", "hint"),
     *("connect", "secret", "reachable_by_others", "by_address", "offline", "subject", "lasting", "stale"),
     *("audience", "destination"),
+    *("file_limit", "turned_away"),  # not said by an older daemon
 }
 
 

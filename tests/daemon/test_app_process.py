@@ -16,7 +16,7 @@ import pytest
 
 from tests.daemon.served import REMOTE, connect_for_ever, profile_file
 from tests.daemon.test_notify import Systemd
-from tunnels import control_socket, paths
+from tunnels import control_socket, open_files, paths
 from tunnels.daemon import app, engine
 from tunnels.errors import ControlError
 
@@ -139,27 +139,18 @@ def test_whatever_a_daemon_creates_is_for_its_user_only() -> None:
     assert seen == [0o077]
 
 
-@pytest.mark.parametrize(
-    ("soft", "hard", "wanted"),
-    [
-        (1024, 524_288, app.MAX_FILES),
-        (1024, 4096, 4096),
-        (1024, resource.RLIM_INFINITY, app.MAX_FILES),
-        (500_000, 524_288, 500_000),  # never lowered
-    ],
-)
-def test_the_engine_may_open_as_many_files_as_it_is_let(
-    soft: int, hard: int, wanted: int, monkeypatch: pytest.MonkeyPatch
+def test_the_engine_raises_its_limit_of_open_files_and_leaves_no_memory_to_a_crash(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def nothing() -> int:
         return 0
 
     asked = []
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, hard))
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 4096))
     monkeypatch.setattr(resource, "setrlimit", lambda which, limits: asked.append((which, limits)))
+    monkeypatch.setattr(open_files, "ours", open_files.OpenFiles())
     app.run_loop(nothing())
-    assert asked[0] == (resource.RLIMIT_NOFILE, (wanted, hard))
-    assert asked[1:] == [(resource.RLIMIT_CORE, (0, 0))]  # what a crash leaves behind may have secrets in it
+    assert asked == [(resource.RLIMIT_NOFILE, (4096, 4096)), (resource.RLIMIT_CORE, (0, 0))]
 
 
 def test_an_engine_that_is_let_no_more_files_runs_with_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:

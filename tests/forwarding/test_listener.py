@@ -21,6 +21,7 @@ from tunnels.core.address import EVERY_INTERFACE, TcpAddress
 from tunnels.errors import ListenError
 from tunnels.forwarding import listener as listeners
 from tunnels.forwarding.listener import Listener
+from tunnels.open_files import OpenFiles
 
 every_loop = fakes.every_loop
 pytestmark = [
@@ -281,3 +282,33 @@ async def test_closing_keeps_the_clients_that_are_connected() -> None:
 
 def test_the_queue_of_the_kernel_is_long_enough_for_a_browser() -> None:
     assert listeners.BACKLOG >= 128
+
+
+# --- no room --------------------------------------------------------------------------------------
+
+
+async def test_a_client_that_there_is_no_room_for_is_reset_and_counted_and_the_next_one_is_served(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    files = OpenFiles()
+    full = [True]
+    monkeypatch.setattr(files, "none_left", lambda: full[0])
+    monkeypatch.setattr("tunnels.open_files.ours", files)
+    clients = Clients()
+    async with listening(TcpAddress(LOOPBACK, free_port()), clients) as listener:
+        with connect(listener.port) as peer, pytest.raises(ConnectionResetError):
+            await peer.receive(1)
+        assert (files.turned_away, clients.transports) == (1, [])
+        full[0] = False
+        with connect(listener.port):
+            await until(lambda: clients.transports)
+        assert files.turned_away == 1
+
+
+async def test_clients_wait_in_the_queue_of_the_system_while_we_are_busy() -> None:
+    clients = Clients()
+    async with listening(TcpAddress(LOOPBACK, free_port()), clients) as listener:
+        with contextlib.ExitStack() as waiting:
+            for _ in range(100):  # without giving the event loop a turn
+                waiting.enter_context(socket.create_connection((LOOPBACK, listener.port), timeout=5))
+            await until(lambda: len(clients.transports) == 100)

@@ -16,7 +16,7 @@ import pytest
 from tests.e2e.bed.ports import LOOPBACK, RefusingPort
 from tests.forwarding import fakes
 from tests.forwarding.fakes import FakeChannel, FakeLink, destination, socks5_request, turns, until
-from tunnels import password_command
+from tunnels import open_files, password_command
 from tunnels.core import backoff
 from tunnels.core.address import Address, TcpAddress, UnixAddress
 from tunnels.core.forward import Forward, ForwardKind, ProxyAuth
@@ -25,6 +25,7 @@ from tunnels.errors import BadSetting, DialError, DialReason, InternalError, Lis
 from tunnels.forwarding import remote
 from tunnels.forwarding.channel import LinkLost, ListenRefused
 from tunnels.forwarding.remote import RemoteForwarder
+from tunnels.open_files import OpenFiles
 from tunnels.tasks import TaskScope
 
 every_loop = fakes.every_loop
@@ -492,3 +493,17 @@ async def test_a_proxy_whose_password_cannot_be_had_does_not_listen_without_one(
         channel = await visit(link)
         channel.deliver(b"\x05\x01\x00")
         assert channel.written == b"\x05\xff", "nobody comes in without a password"
+
+
+async def test_where_no_more_files_may_be_open_a_client_is_refused_and_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    files = OpenFiles()
+    monkeypatch.setattr(files, "none_left", lambda: True)
+    monkeypatch.setattr(open_files, "ours", files)
+    link = FakeLink()
+    async with forwarding(TcpAddress(LOOPBACK, 1)) as forward:
+        await forward.forwarder.open(link)
+        with pytest.raises(DialError, match="may open no more files"):
+            await visit(link)
+    assert files.turned_away == 1

@@ -9,8 +9,9 @@ import typer
 
 from tunnels import ending, paths
 from tunnels.cli import output, render
+from tunnels.cli.be_daemon import be_daemon
 from tunnels.cli.options import ConfigOption, JsonOption
-from tunnels.cli.run import config_path, verb
+from tunnels.cli.run import verb
 from tunnels.client import Client
 from tunnels.core.status import JSON_VERSION
 
@@ -29,9 +30,7 @@ def run(
 
     Example: tunnels daemon run
     """
-    from tunnels.daemon.app import ready_on, run_daemon  # noqa: PLC0415 - the engine, which only this needs
-
-    return run_daemon(config_path(config), ready=ready_on(ready_fd))
+    return be_daemon(config, ready_fd=ready_fd)
 
 
 @app.command("stop")
@@ -71,6 +70,8 @@ def status(as_json: JsonOption = False) -> int:
     out.print(f"profile file: {daemon.config}", markup=False, soft_wrap=True)
     out.print(f"log: {paths.log_file()}", markup=False, soft_wrap=True)
     out.print(render.plural(len(snapshot.tunnels), "tunnel"), markup=False)
+    if daemon.turned_away:
+        output.note(f"clients were turned away: {render.turned_away(daemon)}")
     if daemon.config_error is not None:
         output.note(f"the profile file has a problem:\n{daemon.config_error}")
     return 0

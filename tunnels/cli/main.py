@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tunnels.cli.be_daemon import Words
 
 #: What prompts, status bars and scripts ask many times a minute: run without typer, which costs as much
 #: again as everything else that they need.
@@ -21,7 +25,18 @@ def main() -> None:
         from tunnels.cli.run import verb  # noqa: PLC0415
 
         verb(show)([], as_json=as_json)
+    elif sys.argv[3:5] == ["daemon", "run"] and (words := _daemon_words()):
+        from tunnels.cli.be_daemon import be_daemon  # noqa: PLC0415
+        from tunnels.cli.run import verb  # noqa: PLC0415
+
+        verb(be_daemon)(words.config, ready_fd=words.ready_fd)
     else:
         from tunnels.cli.app import app  # noqa: PLC0415
 
         app(prog_name="tunnels")
+
+
+def _daemon_words() -> Words | None:
+    from tunnels.cli.be_daemon import words_of  # noqa: PLC0415
+
+    return words_of(sys.argv[1:])

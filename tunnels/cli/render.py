@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tunnels.core.logline import printable, screenful, shortened
 from tunnels.core.question import Question
 from tunnels.core.state import WORKING, ForwardState, TunnelState
-from tunnels.core.status import DestinationStatus, ForwardStatus, Snapshot, TunnelStatus
+from tunnels.core.status import DaemonStatus, DestinationStatus, ForwardStatus, Snapshot, TunnelStatus
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -44,7 +44,17 @@ def snapshot_lines(snapshot: Snapshot, now: float) -> list[Text]:
         lines += _warning(
             "the profile file has a problem; what runs goes on as it is:", snapshot.daemon.config_error
         )
+    if snapshot.daemon is not None and snapshot.daemon.turned_away:
+        lines += _warning("clients were turned away:", turned_away(snapshot.daemon))
     return lines
+
+
+def turned_away(daemon: DaemonStatus) -> str:
+    """What to do about a limit of open files that was too low."""
+    return (
+        f"{daemon.turned_away} since the daemon started, because it may open only {daemon.file_limit} files; "
+        "raise the limit (`ulimit -H -n`, LimitNOFILE= of systemd) and start it again"
+    )
 
 
 def hanging(line: Text) -> Padding | Text:

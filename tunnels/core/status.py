@@ -181,6 +181,8 @@ class DaemonStatus(NamedTuple):
     started_at: float
     config: str
     config_error: str | None = None
+    file_limit: int = 0  #: how many files it may open; 0: it did not say
+    turned_away: int = 0  #: clients, because of that limit
 
     def to_json(self) -> Json:
         """As it stands in ``status --json``."""
@@ -190,6 +192,8 @@ class DaemonStatus(NamedTuple):
             "started_at": format_time(self.started_at),
             "config": self.config,
             "config_error": self.config_error,
+            "file_limit": self.file_limit,
+            "turned_away": self.turned_away,
         }
 
     @classmethod
@@ -201,6 +205,8 @@ class DaemonStatus(NamedTuple):
             parse_time(_str(data, "started_at")),
             _str(data, "config"),
             _optional_str(data, "config_error"),
+            _int(data, "file_limit") if "file_limit" in data else 0,  # not said by an older daemon
+            _int(data, "turned_away") if "turned_away" in data else 0,
         )
 
 

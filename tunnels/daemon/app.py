@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from tunnels import __version__, control_socket, desired_state, paths
+from tunnels import __version__, control_socket, desired_state, open_files, paths
 from tunnels.core.status import Json
 from tunnels.daemon import logs
 from tunnels.daemon.config import Config
@@ -30,23 +30,12 @@ from tunnels.tasks import TaskScope
 
 _log = logging.getLogger("tunnels")
 
-#: Open files that the engine asks for; systemd's own default for services is half a million (524,288).
-MAX_FILES = 65_536
-
 #: Seconds between two looks whether the daemon that is in the way of a service has ended.
 LOCK_POLL = 1.0
 
 
 #: Seconds that a starting daemon tries to get the lock, which whoever looks for a daemon has for a moment.
 LOCK_PATIENCE = 0.3
-
-
-def _raise_file_limit() -> None:
-    """Allow as many files as the system lets us: each client is one, and 1,024 are soon used up."""
-    with contextlib.suppress(ValueError, OSError):
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
 
 
 def _no_core_files() -> None:
@@ -57,7 +46,7 @@ def _no_core_files() -> None:
 
 def run_loop(main: Coroutine[Any, Any, int]) -> int:
     """Run the engine, on uvloop where there is one."""
-    _raise_file_limit()
+    open_files.ours.raise_limit()
     _no_core_files()
     try:
         import uvloop  # noqa: PLC0415 - not on every system

@@ -8,7 +8,7 @@ import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-from tunnels import __version__, opened, profiles, system_keyring
+from tunnels import __version__, open_files, opened, profiles, system_keyring
 from tunnels.core import protocol
 from tunnels.core.protocol import Command
 from tunnels.core.question import Answer
@@ -102,6 +102,8 @@ class Handlers:
             started_at=self._started_at,
             config=str(self._config.path),
             config_error=None if error is None else error.message,
+            file_limit=open_files.ours.limit,
+            turned_away=open_files.ours.turned_away,
         )
         waiting = tuple(self._waiting(name, error) for name in self._absent)
         return Snapshot(daemon, (*self._supervisor.statuses(), *waiting))

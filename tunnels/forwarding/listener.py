@@ -7,12 +7,18 @@ import errno
 import socket
 from collections.abc import Callable
 
+from tunnels import open_files
 from tunnels.core.address import EVERY_INTERFACE, TcpAddress
 from tunnels.errors import ListenError
 from tunnels.forwarding.ports import explain_bind_failure
+from tunnels.forwarding.relay import reset
 
 #: Clients the kernel queues while we are busy. Linux cuts it to net.core.somaxconn (4096 by default).
 BACKLOG = 512
+
+#: Clients that asyncio takes from that queue at once, before any of them can be turned away. Without a bound a
+#: crowd could use up all files in one go, reserve included.
+AT_ONCE = 8
 
 ProtocolFactory = Callable[[], asyncio.BaseProtocol]
 
@@ -49,10 +55,14 @@ class Listener:
             for sock in sockets:
                 # In two steps: a server that is serving, and whose creation is then cancelled, would be lost
                 # and leave its socket's number in the event loop, where the next socket meets it.
-                server = await loop.create_server(factory, sock=sock, backlog=BACKLOG, start_serving=False)
+                server = await loop.create_server(
+                    guarded(factory), sock=sock, backlog=AT_ONCE, start_serving=False
+                )
                 servers.append(server)
             for server in servers:
                 await server.start_serving()
+            for sock in sockets:
+                sock.listen(BACKLOG)  # serving has made the system's queue as short as what is taken at once
         except BaseException as exc:
             for server in servers:
                 server.close()
@@ -69,6 +79,24 @@ class Listener:
         for server in self._servers:
             server.close()
         self._servers = []
+
+
+def guarded(factory: ProtocolFactory) -> ProtocolFactory:
+    """Turn clients away where this process may open no more files; for everybody else ask ``factory``."""
+
+    def make() -> asyncio.BaseProtocol:
+        return _TurnedAway() if open_files.ours.none_left() else factory()
+
+    return make
+
+
+class _TurnedAway(asyncio.Protocol):
+    """A client that we have no room for: it sees a reset, and not an end that looks like an answer."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """It has come, and goes."""
+        open_files.ours.turn_away()
+        reset(transport)
 
 
 async def _resolve(address: TcpAddress) -> list[tuple[socket.AddressFamily, str]]:

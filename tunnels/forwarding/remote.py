@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import aiohappyeyeballs
 
+from tunnels import open_files
 from tunnels.core.address import Address, TcpAddress, describe_listen
 from tunnels.core.backoff import LISTEN_RETRIES, listen_delay
 from tunnels.core.forward import Forward
@@ -146,6 +147,9 @@ class RemoteForwarder(Forwarder):
 
 async def connect_here(factory: Callable[[], asyncio.BaseProtocol], connect: Address) -> asyncio.Transport:
     """Connect to a destination on this machine's side, within `CONNECT_TIMEOUT`. Raises DialError."""
+    if open_files.ours.none_left():
+        open_files.ours.turn_away()
+        raise DialError("this process may open no more files", reason=DialReason.OTHER)
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT):
             return await _connect(factory, connect)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tunnels.core.address import UnixAddress
 from tunnels.errors import ListenError
-from tunnels.forwarding.listener import BACKLOG, ProtocolFactory
+from tunnels.forwarding.listener import AT_ONCE, BACKLOG, ProtocolFactory, guarded
 from tunnels.forwarding.ports import socket_owner
 
 #: ``sun_path`` of unix(7), without its final zero: 104 bytes on macOS and the BSDs, 108 on Linux.
@@ -58,7 +58,7 @@ class UnixListener:
         try:
             # In two steps, as in `Listener`: a server that serves, and whose creation is cancelled, is lost.
             server = await asyncio.get_running_loop().create_unix_server(
-                factory, sock=sock, backlog=BACKLOG, start_serving=False
+                guarded(factory), sock=sock, backlog=AT_ONCE, start_serving=False
             )
         except BaseException:
             _ours.discard(identity)
@@ -68,6 +68,7 @@ class UnixListener:
         listener = cls(server, path, identity)
         try:
             await server.start_serving()
+            sock.listen(BACKLOG)
         except BaseException:
             listener.close()
             raise

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import IO, NamedTuple
 
+from tunnels import open_files
 from tunnels.core.profile import HostSpec
 from tunnels.errors import BadSetting, HostUnreachable
 from tunnels.ssh.destination import Destination, LocalMachine
@@ -134,7 +135,7 @@ async def _run(command: Sequence[str], host: str) -> tuple[int, str, str]:
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         try:
             process = await asyncio.create_subprocess_exec(
-                *command,
+                *open_files.ours.as_before(command),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=errors,

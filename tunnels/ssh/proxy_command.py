@@ -14,6 +14,7 @@ import socket
 import subprocess
 from collections.abc import Callable
 
+from tunnels import open_files
 from tunnels.core.logline import printable
 from tunnels.errors import BadSetting, HostUnreachable, LoginRefused, TunnelsError
 from tunnels.tasks import TaskScope
@@ -56,7 +57,7 @@ class ProxyCommand:
         try:
             with its_end:
                 self._process = subprocess.Popen(
-                    [shell, "-c", f"exec {command}"],
+                    open_files.ours.as_before([shell, "-c", f"exec {command}"]),
                     stdin=its_end.fileno(),
                     stdout=its_end.fileno(),
                     stderr=self._errors.its_end,
