@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import subprocess
 import sys
@@ -197,11 +196,3 @@ def open_all(
             )
         opened.append(contestant)
     return opened
-
-
-def ended(process: subprocess.Popen[bytes]) -> None:
-    """End a process by closing its standard input."""
-    assert process.stdin
-    with contextlib.suppress(BrokenPipeError):
-        process.stdin.close()
-    process.wait(10)

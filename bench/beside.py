@@ -1,0 +1,51 @@
+"""Fairness: the round trip of a small client while another one on the same tunnel moves as much as it can."""
+
+from __future__ import annotations
+
+import statistics
+
+from bench.contestants import GCM, Contestant, Load, product, racing, ssh
+from bench.latency import SIZE, quantile
+from bench.load.bulk import Wish
+from bench.table import Figure, ratio
+from bench.throughput import WAYS
+
+
+def measure(*, quick: bool = False) -> list[Figure]:
+    """Rounds in turn; in each a bulk client goes on for as long as the small one is asking."""
+    rounds, count = (1, 50) if quick else (3, 500)
+    figures = []
+    with racing(product(), ssh(), ssh(GCM)) as (load, contestants):
+        for way, name in WAYS.items():
+            series: dict[str, list[list[float]]] = {}
+            for _ in range(rounds):
+                for one in contestants:
+                    series.setdefault(one.name, []).append(_beside(load, one, way, count))
+            figures += _figures(f"round trip beside one {name}", series)
+    return figures
+
+
+def _beside(load: Load, one: Contestant, way: str, count: int) -> list[float]:
+    # The receiver measures nothing and never has enough: the client is killed when the small one has done.
+    endless = Wish(way, 0, 1e6, 1e6)
+    with load.meanwhile("bulk", ports=[one.ports.bulk], wish=endless):
+        times = load.send("round_trips", ports=[one.ports.echo], count=count, size=SIZE, block=count)
+    return list(times[0])
+
+
+def _figures(what: str, series: dict[str, list[list[float]]]) -> list[Figure]:
+    ours, *others = series.items()
+    tails = {name: quantile([t for times in found for t in times], 0.99) for name, found in series.items()}
+    return [
+        ratio(
+            f"{what}, median",
+            [statistics.median(times) for times in ours[1]],
+            [statistics.median(times) for times in theirs],
+            unit="ms",
+            scale=1e3,
+            against=name,
+            more=f", p99 {tails['tunnels'] * 1e3:.3g} ms",
+            p99={"tunnels": tails["tunnels"], name: tails[name]},
+        )
+        for name, theirs in others
+    ]
