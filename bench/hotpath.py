@@ -32,6 +32,7 @@ READ = 256 * 1024
 """Bytes that both event loops, and our relay, read at once."""
 
 SERVER_WINDOW = 1 << 30
+MSG_IGNORE = 2  # RFC 4253 section 11.2
 
 
 class Wireless(asyncio.Transport):
@@ -185,6 +186,17 @@ def _pair() -> tuple[socket.socket, socket.socket]:
         return near, listening.accept()[0]
 
 
+def _be_like_openssh(server: Any) -> None:
+    """Let it send no MSG_IGNORE before each packet, as asyncssh does: the client's own are counted, these not."""
+    send = server.send_packet
+
+    def send_packet(pkttype: int, *args: bytes, handler: Any = None) -> None:
+        if pkttype != MSG_IGNORE:
+            send(pkttype, *args, handler=handler)
+
+    server.send_packet = send_packet
+
+
 @asynccontextmanager
 async def connected(variant: Variant, cipher: str):  # type: ignore[no-untyped-def]  # noqa: ANN201
     """Have a channel: its two ends, and the two transports."""
@@ -210,6 +222,7 @@ async def connected(variant: Variant, cipher: str):  # type: ignore[no-untyped-d
     transports: list[Any] = [getattr(end, "_transport") for end in (conn, server)]  # noqa: B009
     near_wire, far_wire = Wireless(conn), Wireless(server)
     near_wire.peer, far_wire.peer = far_wire, near_wire
+    _be_like_openssh(server)
     for end, wire in ((conn, near_wire), (server, far_wire)):
         private: Any = end
         private._transport = wire  # noqa: SLF001
