@@ -14,7 +14,22 @@ import time
 from pathlib import Path
 from typing import Protocol
 
-from bench import crowd, latency, memory, newcomers, outage, startup, survival, throughput
+from bench import (
+    beside,
+    crowd,
+    distance,
+    hotpath,
+    latency,
+    newcomers,
+    outage,
+    recovery,
+    scale,
+    several,
+    stalled,
+    startup,
+    survival,
+    throughput,
+)
 from bench.machine import describe
 from bench.table import Figure, markdown, show
 
@@ -30,8 +45,14 @@ MEASUREMENTS: dict[str, Measurement] = {
     "latency": latency.measure,
     "newcomers": newcomers.measure,
     "crowd": crowd.measure,
-    "memory": memory.measure,
+    "beside": beside.measure,
+    "several": several.measure,
+    "scale": scale.measure,
+    "stalled": stalled.measure,
     "startup": startup.measure,
+    "recovery": recovery.measure,
+    "distance": distance.measure,
+    "hotpath": hotpath.measure,
     "outage": outage.measure,
     "survival": survival.measure,
 }

@@ -16,18 +16,18 @@ PATIENCE = 60.0
 """Seconds without any byte after which a task gives up."""
 
 
-def dial(port: int) -> socket.socket:
-    """Connect to a port of this computer."""
-    connection = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+def dial(port: int, host: str = "127.0.0.1") -> socket.socket:
+    """Connect to a port."""
+    connection = socket.create_connection((host, port), timeout=PATIENCE)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connection
 
 
-def bulk(ports: list[int], wish: list[Any]) -> list[dict[str, float]]:
+def bulk(ports: list[int], wish: list[Any], host: str = "127.0.0.1") -> list[dict[str, float]]:
     """Let one client of each port have its wish, all at once; return what was measured for each."""
     loop = Loop()
     wanted = Wish(*wish)
-    connections = [dial(port) for port in ports]
+    connections = [dial(port, host) for port in ports]
     for connection in connections:
         connection.sendall(wanted.line())
     clients = [Bulk(loop, connection, wanted, sends=wanted.way == "up") for connection in connections]
