@@ -71,9 +71,7 @@ class Pattern:
 
     def __init__(self) -> None:
         self.data = random.Random(4711).randbytes(PIECE)
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115  # for as long as the process lives
-        self._file.write(self.data)
-        self._file.flush()
+        self._file = -1
 
     def send(self, connection: socket.socket, sent: int, total: int) -> int:
         """Send the next bytes of the stream, as many as are taken at once; return how many."""
@@ -81,8 +79,10 @@ class Pattern:
         count = min(TURN, PIECE - start)
         if total:
             count = min(count, total - sent)
+        if self._file < 0:
+            self._file = _file_of(self.data)
         try:
-            return os.sendfile(connection.fileno(), self._file.fileno(), start, count)
+            return os.sendfile(connection.fileno(), self._file, start, count)
         except BlockingIOError:
             return 0
 
@@ -92,6 +92,14 @@ class Pattern:
         for at in range(0, total, PIECE):
             digest.update(self.data[: total - at])
         return digest.hexdigest()
+
+
+def _file_of(data: bytes) -> int:
+    """Return the descriptor of a file without a name, for as long as the process lives."""
+    with tempfile.TemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        return os.dup(file.fileno())
 
 
 class Ready(Protocol):
