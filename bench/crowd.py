@@ -7,7 +7,7 @@ import statistics
 from bench.contestants import GCM, product, racing, ssh
 from bench.load.bulk import Wish
 from bench.table import Figure, Limits, ratio
-from bench.throughput import WAYS, Run, cpu_figure, transfer
+from bench.throughput import WAYS, Run, ceiling, cpu_figure, transfer
 
 CLIENTS = 200
 LIMITS = Limits(must=0.8, aim=1.0)
@@ -19,6 +19,7 @@ def measure(*, quick: bool = False) -> list[Figure]:
     runs: dict[str, dict[str, list[Run]]] = {way: {} for way in WAYS}
     shares: dict[str, dict[str, list[float]]] = {way: {} for way in WAYS}
     with racing(product(), ssh(), ssh(GCM)) as (load, contestants):
+        bare = [ceiling(load, Wish(way, 0, warm, seconds), CLIENTS) for way in WAYS]
         for _ in range(rounds):
             for way in WAYS:
                 for one in contestants:
@@ -50,4 +51,4 @@ def measure(*, quick: bool = False) -> list[Figure]:
             )
         )
         figures.append(cpu_figure(f"{WAYS[way]} of {CLIENTS}, processor", series))
-    return figures
+    return [*figures, *bare]

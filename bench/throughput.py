@@ -28,8 +28,7 @@ def transfer(load: Load, one: Contestant, wish: Wish, clients: int = 1) -> tuple
     found = load.send("bulk", ports=[ports.bulk for ports in one.tunnels for _ in range(clients)], wish=wish)
     cpu = one.cpu() - before
     rates = [client["bytes"] / client["seconds"] if client["seconds"] else 0.0 for client in found]
-    moved = wish.total * len(found) or sum(rates) * (wish.warm + wish.seconds)
-    return Run(sum(rates), cpu / moved), rates
+    return Run(sum(rates), cpu / max(1, sum(client["all"] for client in found))), rates
 
 
 def measure(*, quick: bool = False) -> list[Figure]:
@@ -39,6 +38,7 @@ def measure(*, quick: bool = False) -> list[Figure]:
     with racing(product(), ssh(), ssh(GCM)) as (load, contestants):
         for one in contestants:
             assert load.send("verify", port=one.ports.bulk, total=8_000_000), f"{one.name} changes bytes"
+        bare = [ceiling(load, Wish(way, total)) for way in WAYS]
         for _ in range(rounds):
             for way, series in runs.items():
                 for one in contestants:
@@ -59,7 +59,16 @@ def measure(*, quick: bool = False) -> list[Figure]:
                 )
             )
         figures.append(cpu_figure(f"{WAYS[way]}, processor", series))
-    return figures
+    return [*figures, *bare]
+
+
+def ceiling(load: Load, wish: Wish, clients: int = 1) -> Figure:
+    """Measure the load by itself, without a tunnel: it must not be what limits anything."""
+    found = load.send("bulk", ports=[load.ports.bulk] * clients, wish=wish)
+    rate = sum(client["bytes"] / client["seconds"] for client in found if client["seconds"])
+    return Figure(
+        f"{WAYS[wish.way]} of {clients} without a tunnel: what the load can do", f"{rate / 1e6:.0f} MB/s"
+    )
 
 
 def cpu_figure(what: str, series: dict[str, list[Run]]) -> Figure:

@@ -28,8 +28,9 @@ class Wish(NamedTuple):
 
     way: str  #: ``down``, ``up`` or ``sum``
     total: int = 0  #: bytes; 0 is for as long as the receiver likes
-    warm: float = 0.0  #: seconds after the first byte that are not measured, if ``total`` is 0
+    warm: float = 0.0  #: seconds after ``start`` that are not measured, if ``total`` is 0
     seconds: float = 0.0  #: seconds that are measured after that
+    start: float = 0.0  #: of the clock that all processes of a computer share (`time.monotonic`)
 
     def line(self) -> bytes:
         """Return it as the client says it."""
@@ -54,16 +55,17 @@ class Meter:
             self._last = now
             self._counted = self.arrived
             return False  # it ends when the sender ends, so that a byte too many is found
-        since = now - self._first
+        since = now - self._wish.start
         if self._wish.warm <= since <= self._wish.warm + self._wish.seconds:
             self._counted += count
         return since >= self._wish.warm + self._wish.seconds
 
     def result(self) -> dict[str, float]:
-        """Return the bytes that count and the seconds they took."""
+        """Return the bytes that count, the seconds they took, and all that have come."""
         wanted = self._wish.total
         assert not wanted or self.arrived == wanted, f"{self.arrived} of {wanted} bytes have arrived"
-        return {"bytes": self._counted, "seconds": self._wish.seconds or self._last - self._first}
+        seconds = self._wish.seconds or self._last - self._first
+        return {"bytes": self._counted, "seconds": seconds, "all": self.arrived}
 
 
 class Pattern:

@@ -26,8 +26,8 @@ def dial(port: int, host: str = "127.0.0.1") -> socket.socket:
 def bulk(ports: list[int], wish: list[Any], host: str = "127.0.0.1") -> list[dict[str, float]]:
     """Let one client of each port have its wish, all at once; return what was measured for each."""
     loop = Loop()
-    wanted = Wish(*wish)
     connections = [dial(port, host) for port in ports]
+    wanted = Wish(*wish)._replace(start=time.monotonic())
     for connection in connections:
         connection.sendall(wanted.line())
     clients = [Bulk(loop, connection, wanted, sends=wanted.way == "up") for connection in connections]
@@ -35,7 +35,7 @@ def bulk(ports: list[int], wish: list[Any], host: str = "127.0.0.1") -> list[dic
         if not loop.turn(PATIENCE):
             raise SystemExit(f"no byte for {PATIENCE:g} s")
     assert all(client.measured for client in clients) or len(clients) > 1, "the connection was cut"
-    return [client.measured or {"bytes": 0, "seconds": 0} for client in clients]
+    return [client.measured or {"bytes": 0, "seconds": 0, "all": 0} for client in clients]
 
 
 def verify(port: int, total: int) -> bool:

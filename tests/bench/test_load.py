@@ -52,7 +52,7 @@ def test_bytes_are_measured_from_the_first_to_the_last() -> None:
     meter = Meter(Wish("down", 300))
     for count, now in ((100, 5.0), (150, 6.0), (50, 7.5)):
         meter.take(count, now)
-    assert meter.result() == {"bytes": 300, "seconds": 2.5}
+    assert meter.result() == {"bytes": 300, "seconds": 2.5, "all": 300}
 
 
 @pytest.mark.parametrize("arrived", [299, 301])
@@ -64,10 +64,10 @@ def test_a_byte_too_few_or_too_many_is_no_measurement(arrived: int) -> None:
 
 
 def test_a_time_is_measured_after_the_warm_up_and_not_longer() -> None:
-    meter = Meter(Wish("down", 0, warm=1.0, seconds=2.0))
+    meter = Meter(Wish("down", 0, warm=1.0, seconds=2.0, start=5.0))
     done = [meter.take(10, now) for now in (5.0, 5.9, 6.0, 7.0, 8.0, 8.1)]
     assert done == [False, False, False, False, True, True]
-    assert meter.result() == {"bytes": 30, "seconds": 2.0}
+    assert meter.result() == {"bytes": 30, "seconds": 2.0, "all": 60}
 
 
 def test_both_directions_are_measured_by_who_receives() -> None:
