@@ -25,7 +25,7 @@ def measure(*, quick: bool = False) -> list[Figure]:
                 for one in contestants:
                     run, rates = transfer(load, one, Wish(way, 0, warm, seconds), CLIENTS)
                     runs[way].setdefault(one.name, []).append(run)
-                    shares[way].setdefault(one.name, []).append(min(rates) / max(rates))
+                    shares[way].setdefault(one.name, []).append(min(rates) / (max(rates) or 1.0))
     figures = []
     for way, series in runs.items():
         ours, *others = series.items()

@@ -12,7 +12,11 @@ import socket
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
+
+WELCOME = b"?"
+"""What the bulk service says first: the way to it is open. Then the client says its wish."""
 
 PIECE = 1 << 20
 """Bytes asked of the kernel at once, and the length of the pattern that is sent again and again."""
@@ -46,19 +50,18 @@ class Meter:
         self._counted = 0
         self.arrived = 0  #: bytes so far
 
-    def take(self, count: int, now: float) -> bool:
-        """Count some bytes; return whether all that was wanted has been measured."""
+    def take(self, count: int, now: float) -> None:
+        """Count some bytes."""
         if not self.arrived:
             self._first = now
         self.arrived += count
         if self._wish.total:
             self._last = now
             self._counted = self.arrived
-            return False  # it ends when the sender ends, so that a byte too many is found
+            return
         since = now - self._wish.start
         if self._wish.warm <= since <= self._wish.warm + self._wish.seconds:
             self._counted += count
-        return since >= self._wish.warm + self._wish.seconds
 
     def result(self) -> dict[str, float]:
         """Return the bytes that count, the seconds they took, and all that have come."""
@@ -116,17 +119,31 @@ class Loop:
     def __init__(self) -> None:
         self.selector = selectors.DefaultSelector()
         self.pattern = Pattern()
+        self._alarms: list[tuple[float, Callable[[], None]]] = []
 
     def watch(self, what: socket.socket | int, watcher: Ready, events: int = selectors.EVENT_READ) -> None:
         """Tell somebody when a socket is ready."""
         self.selector.register(what, events, watcher)
 
+    def at(self, moment: float, function: Callable[[], None]) -> None:
+        """Have a function called at a time of `time.monotonic`."""
+        self._alarms.append((moment, function))
+        self._alarms.sort(key=lambda alarm: alarm[0])
+
     def turn(self, timeout: float | None = None) -> bool:
         """Serve who is ready; return whether anybody was."""
+        if self._alarms:
+            left = max(0.0, self._alarms[0][0] - time.monotonic())
+            timeout = left if timeout is None else min(timeout, left)
         ready = self.selector.select(timeout)
         for key, events in ready:
             key.data.ready(events)
-        return bool(ready)
+        served = bool(ready)
+        while self._alarms and self._alarms[0][0] <= time.monotonic():
+            _, function = self._alarms.pop(0)
+            function()
+            served = True
+        return served
 
     @property
     def empty(self) -> bool:
@@ -146,6 +163,8 @@ class Bulk:
         self.measured: dict[str, float] | None = None
         connection.setblocking(False)
         loop.watch(connection, self, selectors.EVENT_READ | (selectors.EVENT_WRITE if sends else 0))
+        if not sends and not wish.total:
+            loop.at(wish.start + wish.warm + wish.seconds, self._time_is_up)
 
     def ready(self, events: int) -> None:
         """Go on with it."""
@@ -183,16 +202,24 @@ class Bulk:
             if not count:
                 self.close()
             return
-        if count and not self._meter.take(count, time.monotonic()):
-            return
+        if count:
+            self._meter.take(count, time.monotonic())
+        else:  # it ends when the sender ends, so that a byte too many is found
+            self._finish()
+            self.close()
+
+    def _time_is_up(self) -> None:
+        if not self.measured and self._connection.fileno() >= 0:
+            with contextlib.suppress(OSError):
+                self._finish()
+
+    def _finish(self) -> None:
         self.measured = self._meter.result()
         if self._wish.way == "down":
             self.close()
-            return
-        self._connection.send(json.dumps(self.measured).encode() + b"\n")
-        self._connection.shutdown(socket.SHUT_WR)
-        if not count:
-            self.close()
+        else:
+            self._connection.send(json.dumps(self.measured).encode() + b"\n")
+            self._connection.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
         """Have done with it."""

@@ -13,7 +13,7 @@ import socket
 import sys
 from collections.abc import Callable
 
-from bench.load.bulk import Bulk, Loop, Ready, Starer, Wish, read_sum
+from bench.load.bulk import WELCOME, Bulk, Loop, Ready, Starer, Wish, read_sum
 
 
 class Listener:
@@ -55,6 +55,8 @@ class Ear:
 
     def __init__(self, loop: Loop, connection: socket.socket) -> None:
         self._loop, self._connection = loop, connection
+        with contextlib.suppress(OSError):
+            connection.send(WELCOME)
 
     def ready(self, events: int) -> None:
         """Take the line, and not a byte more: what follows is measured."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from bench.load.bulk import PIECE, Bulk, Loop, Pattern, Starer, Wish, read_sum
+from bench.load.bulk import PIECE, WELCOME, Bulk, Loop, Pattern, Starer, Wish, read_sum
 
 PATIENCE = 60.0
 """Seconds without any byte after which a task gives up."""
@@ -23,10 +23,18 @@ def dial(port: int, host: str = "127.0.0.1") -> socket.socket:
     return connection
 
 
+def visit(ports: list[int], host: str = "127.0.0.1") -> list[socket.socket]:
+    """Connect to the bulk service; every way to it is open when this returns."""
+    connections = [dial(port, host) for port in ports]
+    for connection in connections:
+        assert connection.recv(1) == WELCOME, "the way to the service is closed"
+    return connections
+
+
 def bulk(ports: list[int], wish: list[Any], host: str = "127.0.0.1") -> list[dict[str, float]]:
     """Let one client of each port have its wish, all at once; return what was measured for each."""
     loop = Loop()
-    connections = [dial(port, host) for port in ports]
+    connections = visit(ports, host)
     wanted = Wish(*wish)._replace(start=time.monotonic())
     for connection in connections:
         connection.sendall(wanted.line())
@@ -41,11 +49,11 @@ def bulk(ports: list[int], wish: list[Any], host: str = "127.0.0.1") -> list[dic
 def verify(port: int, total: int) -> bool:
     """Whether so many bytes arrive as they were sent, in each direction."""
     pattern = Pattern()
-    with dial(port) as connection:
+    with visit([port])[0] as connection:
         connection.sendall(Wish("down", total).line())
         came = read_sum(connection, total)
         extra = connection.recv(1)
-    with dial(port) as connection:
+    with visit([port])[0] as connection:
         connection.sendall(Wish("sum", total).line())
         for at in range(0, total, PIECE):
             connection.sendall(pattern.data[: total - at])
@@ -92,11 +100,12 @@ def connects(ports: list[int], count: int, block: int) -> list[list[float]]:
 def stall(ports: list[int], way: str) -> None:
     """Be clients that never read, or that write as much as is taken, until standard input ends."""
     loop = Loop()
-    connections = [dial(port) for port in ports]
+    wish = Wish(way, 0, 1e6, 1e6, time.monotonic())  # the receiver never has enough
+    connections = visit(ports)
     for connection in connections:
-        connection.sendall(Wish(way).line())
+        connection.sendall(wish.line())
         if way == "up":
-            Bulk(loop, connection, Wish(way), sends=True)
+            Bulk(loop, connection, wish, sends=True)
     loop.selector.register(0, selectors.EVENT_READ, Starer())
     print(json.dumps("stalled"), flush=True)
     while True:
