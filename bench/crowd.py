@@ -15,7 +15,7 @@ LIMITS = Limits(must=0.8, aim=1.0)
 
 def measure(*, quick: bool = False) -> list[Figure]:
     """They all transfer for some seconds after a warm-up."""
-    rounds, warm, seconds = (1, 0.3, 0.7) if quick else (3, 1.0, 3.0)
+    rounds, warm, seconds = (1, 1.0, 1.0) if quick else (3, 1.0, 3.0)
     runs: dict[str, dict[str, list[Run]]] = {way: {} for way in WAYS}
     shares: dict[str, dict[str, list[float]]] = {way: {} for way in WAYS}
     with racing(product(), ssh(), ssh(GCM)) as (load, contestants):

@@ -76,6 +76,7 @@ def ratio(
 ) -> Figure:
     """Compare two series that were measured in turn: the medians, and the ratios round by round as the spread."""
     mine, other = statistics.median(ours), statistics.median(theirs)
+    assert min(theirs) > 0, f"{what}: nothing has arrived through {against}"
     rounds = [a / b for a, b in zip(ours, theirs, strict=True)]
     number = mine / other
     return Figure(
