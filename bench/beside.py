@@ -6,9 +6,9 @@ import statistics
 
 from bench.contestants import GCM, Contestant, Load, product, racing, ssh
 from bench.latency import SIZE, quantile
-from bench.load.bulk import Wish
 from bench.table import Figure, ratio
 from bench.throughput import WAYS
+from tests.e2e.bed.wait import for_seconds
 
 
 def measure(*, quick: bool = False) -> list[Figure]:
@@ -26,9 +26,10 @@ def measure(*, quick: bool = False) -> list[Figure]:
 
 
 def _beside(load: Load, one: Contestant, way: str, count: int) -> list[float]:
-    # The receiver measures nothing and never has enough: the client is killed when the small one has done.
-    endless = Wish(way, 0, 1e6, 1e6)
-    with load.meanwhile("bulk", ports=[one.ports.bulk], wish=endless):
+    with load.meanwhile("stall", ports=[one.ports.bulk], way=way, reads=True) as process:
+        assert process.stdout
+        assert process.stdout.readline(), "the bulk client has ended"
+        for_seconds(0.5)  # it is under way
         times = load.send("round_trips", ports=[one.ports.echo], count=count, size=SIZE, block=count)
     return list(times[0])
 

@@ -97,15 +97,15 @@ def connects(ports: list[int], count: int, block: int) -> list[list[float]]:
     return times
 
 
-def stall(ports: list[int], way: str) -> None:
-    """Be clients that never read, or that write as much as is taken, until standard input ends."""
+def stall(ports: list[int], way: str, *, reads: bool = False) -> None:
+    """Be clients that write, or read, as much as they can, or that never read, until standard input ends."""
     loop = Loop()
     wish = Wish(way, 0, 1e6, 1e6, time.monotonic())  # the receiver never has enough
     connections = visit(ports)
     for connection in connections:
         connection.sendall(wish.line())
-        if way == "up":
-            Bulk(loop, connection, wish, sends=True)
+        if way == "up" or reads:
+            Bulk(loop, connection, wish, sends=way == "up")
     loop.selector.register(0, selectors.EVENT_READ, Starer())
     print(json.dumps("stalled"), flush=True)
     while True:
