@@ -48,9 +48,11 @@ test-systemd: $(STAMP) sshd
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-# Figures beside ssh and autossh, where they are installed. `make bench WHAT=startup` for one of them.
+# Every figure of the design's section 5 beside ssh, a quarter of an hour. `make bench WHAT=throughput` for one of
+# them, `JSON=file` for all samples, `MARKDOWN=file` for the table of docs/performance.md, `QUICK=1` to see whether
+# it works.
 bench: $(STAMP)
-	$(BIN)/python -m bench $(WHAT)
+	$(BIN)/python -m bench $(WHAT) $(if $(JSON),--json $(JSON)) $(if $(MARKDOWN),--markdown $(MARKDOWN)) $(if $(QUICK),--quick)
 
 # An hour of cuts in a network of namespaces (Linux, root): `make soak MINUTES=60`.
 MINUTES ?= 60

@@ -1,0 +1,1 @@
+"""Tests of `bench`: that its figures are what they say."""
