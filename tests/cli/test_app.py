@@ -14,7 +14,20 @@ from tunnels.cli import app as command_line
 from tunnels.cli.app import VERBS, app
 
 HELPERS = {
-    *("asking", "app", "glance", "known", "main", "options", "output", "render", "run", "running", "through"),
+    *(
+        "asking",
+        "app",
+        "be_daemon",
+        "glance",
+        "known",
+        "main",
+        "options",
+        "output",
+        "render",
+        "run",
+        "running",
+        "through",
+    ),
     "waiting",
 }
 """Modules of the command line that are not a verb."""
