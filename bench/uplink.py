@@ -56,4 +56,4 @@ def _beside(load: Load, one: Contestant, warm: float, count: int) -> float:
         for_seconds(warm)
         times = load.send("round_trips", ports=[one.ports.echo], count=count, size=SIZE, block=count)
     for_seconds(2)  # until what is on its way has arrived
-    return statistics.median(times[0])
+    return float(statistics.median(times[0]))
