@@ -20,6 +20,8 @@ demo: $(STAMP)
 # after the other.
 JOBS ?= 4
 
+# Without bytecode each of them would compile every test for itself.
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(STAMP) sshd
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
