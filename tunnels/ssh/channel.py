@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -26,6 +25,7 @@ import asyncssh
 
 from tunnels.forwarding.channel import ChannelEnd
 from tunnels.ssh.channel_open import uint32
+from tunnels.ssh.kept import Kept
 from tunnels.ssh.window import INITIAL, Window
 from tunnels.ssh.wire import MSG_CHANNEL_DATA, MSG_CHANNEL_WINDOW_ADJUST, Wire
 
@@ -40,10 +40,14 @@ _MSG_FAILURE = 100
 #: what is larger saves us work for each packet, and makes others on the same connection wait longer.
 LARGEST_DATA = 64 * 1024
 
+#: Bytes that the server has to take in one packet. Nothing sends so little; one who says so wants to see us busy.
+SMALLEST_DATA = 256
+
 #: Bytes for a window to be allowed at most (RFC 4254 section 5.2).
 _LARGEST_WINDOW = 0xFFFFFFFF
 
 _GONE = "SSH connection closed"
+_TOO_SMALL = "Maximum packet size too small"
 
 
 class ForwardChannel:
@@ -95,7 +99,7 @@ class ForwardChannel:
         self._peer = -1  # the far end's number
         self._opening: asyncio.Future[None] | None = None
         self._pending: bytearray | None = None  # what the far end has not been sent yet
-        self._kept: deque[bytes] = deque()  # what the end has not been given yet
+        self._kept = Kept()  # what the end has not been given yet
         self._paused = False  # the end takes no more
         self._telling = False  # the end is being given what was kept
         self._write_paused = False  # the end was told to wait
@@ -126,25 +130,33 @@ class ForwardChannel:
             uint32(self._number) + uint32(self._in.left) + uint32(LARGEST_DATA),
             *args,
         )
-        await self._opening
+        try:
+            await self._opening
+        except asyncio.CancelledError:
+            if self._peer >= 0:  # the server has opened it in this very moment
+                self.abort()
+            raise
 
     def process_open_confirmation(
         self, send_chan: int, send_window: int, send_pktsize: int, packet: Any
     ) -> None:
         """The server has opened it."""
-        opening, self._opening = self._opening, None
+        opening = self._opening
         if opening is None:
             raise asyncssh.ProtocolError("Channel not being opened")
-        packet.check_end()
+        packet.check_end()  # where this raises, the end of the connection is what `open` is told
+        if send_pktsize < SMALLEST_DATA:
+            raise asyncssh.ProtocolError(_TOO_SMALL)
+        self._opening = None
         self._opened(send_chan, send_window, send_pktsize)
         if opening.done():  # cancelled
             self._end = None
             self.abort()
             return
+        opening.set_result(None)
         assert self._end is not None
         self._end.connection_made(self)
         self._end.session_started()
-        opening.set_result(None)
 
     def process_open_failure(self, code: int, reason: str, lang: str) -> None:
         """The server refuses."""
@@ -160,6 +172,8 @@ class ForwardChannel:
     ) -> None:
         """Answer the server, which wants to open one, when ``find`` says who takes it."""
         try:
+            if send_pktsize < SMALLEST_DATA:
+                raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, _TOO_SMALL)
             found = await find()
         except asyncssh.ChannelOpenError as refusal:
             self._forget()
@@ -176,7 +190,7 @@ class ForwardChannel:
         found.session_started()
 
     def _opened(self, peer: int, window: int, largest: int) -> None:
-        self._peer, self._out, self._largest = peer, window, max(largest, 1)
+        self._peer, self._out, self._largest = peer, window, min(largest, LARGEST_DATA)
 
     @property
     def _alive(self) -> bool:
@@ -259,7 +273,7 @@ class ForwardChannel:
     @property
     def kept(self) -> int:
         """Bytes that wait for `resume_reading`."""
-        return sum(map(len, self._kept))
+        return len(self._kept)
 
     @property
     def ended(self) -> bool:
@@ -300,7 +314,7 @@ class ForwardChannel:
         if self._close_wanted:  # nobody reads any more
             return True
         if self._paused or self._kept:
-            self._kept.append(bytes(data))
+            self._kept.add(data)
         else:
             assert self._end is not None
             self._end.data_received(data, None)
@@ -322,7 +336,7 @@ class ForwardChannel:
         self._telling = True
         while self._kept and not self._paused:
             assert self._end is not None
-            self._end.data_received(self._kept.popleft(), None)
+            self._end.data_received(self._kept.take(), None)
         self._telling = False
         if self._kept or self._paused or self._peer < 0:
             return
@@ -389,7 +403,7 @@ class ForwardChannel:
             if not self.data(memoryview(data)):
                 raise asyncssh.ProtocolError("Window exceeded, or channel not open for sending")
         elif pkttype == MSG_CHANNEL_WINDOW_ADJUST:
-            more = packet.getuint32()
+            more = packet.get_uint32()
             packet.check_end()
             if not self.window_adjusted(more):
                 raise asyncssh.ProtocolError("Window too large")
