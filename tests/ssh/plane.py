@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -32,6 +33,26 @@ async def _echo(reader: asyncssh.SSHReader[bytes], writer: asyncssh.SSHWriter[by
         writer.write(data)
         await writer.drain()
     writer.write_eof()
+
+
+async def _pump(reader: Any, writer: Any) -> None:
+    with contextlib.suppress(OSError, asyncssh.Error):
+        while data := await reader.read(64 * KIB):
+            writer.write(data)
+            await writer.drain()
+    with contextlib.suppress(OSError, asyncssh.Error):
+        writer.close()
+
+
+def _relay(port: int) -> Any:
+    """Connect to a port, and hand everything on. asyncssh's own forwarding does not on uvloop."""
+
+    async def relay(reader: asyncssh.SSHReader[bytes], writer: asyncssh.SSHWriter[bytes]) -> None:
+        far_reader, far_writer = await asyncio.open_connection(LOOPBACK, port)
+        await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
+        await far_writer.wait_closed()
+
+    return relay
 
 
 class Held(asyncssh.SSHTCPSession[bytes]):
@@ -68,13 +89,13 @@ class Server(asyncssh.SSHServer):
     def begin_auth(self, username: str) -> bool:
         return False
 
-    def connection_requested(self, dest_host: str, *_: Any) -> Any:
+    def connection_requested(self, dest_host: str, dest_port: int, *_: Any) -> Any:
         if dest_host == "echo":
             return _echo
         if dest_host == "held":
             self.held.append(Held())
             return self.held[-1]
-        return dest_host == LOOPBACK
+        return _relay(dest_port)
 
     def server_requested(self, *_: Any) -> bool:
         return True

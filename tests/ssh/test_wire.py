@@ -22,6 +22,7 @@ from tests.forwarding import fakes
 from tests.forwarding.fakes import KIB, MIB, RecordingEnd, turns, until
 from tests.ssh.plane import GCM, LOOPBACK, Captured, Held, Plane, Talker, connected, feed, listening
 from tunnels.ssh import gcm, wire
+from tunnels.ssh.channel import ForwardChannel
 from tunnels.ssh.onward import Onward
 from tunnels.ssh.wire import LARGEST_PACKET, MSG_CHANNEL_DATA, Wire
 from tunnels.tasks import TaskScope
@@ -57,9 +58,6 @@ def nonces(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[tuple[bytes, bytes]
     real = gcm.AESGCM
     for module in (gcm, their_cipher):
         monkeypatch.setattr(module, "AESGCM", Recording)
-    for method in ("encrypt_into", "decrypt_into"):  # what `can_borrow` looks for
-        if not hasattr(Recording, method):
-            setattr(Recording, method, None)
     yield used
     assert set(used.values()) <= {1}
 
@@ -129,25 +127,24 @@ async def test_a_connection_inside_another_one_is_carried_the_same_way(
     """Packets of the inner one are opened while a packet of the outer one is being handled."""
     often = {"rekey_bytes": 300_000}
     async with connected(client=often) as outer, listening(**often) as (port, servers):
-        async with TaskScope("jump host") as scope:
-            onward = Onward(outer.conn, "jump", scope, outer.wire)
-            async with asyncssh.connect(
-                LOOPBACK,
-                port,
-                tunnel=cast("Any", onward),
-                known_hosts=None,
-                config=None,
-                username="me",
-                client_keys=None,
-                encryption_algs=[GCM],
-                **often,
-            ) as conn:
-                inner = Plane(conn, servers[0], [])
-                inner.install()
-                await asyncio.gather(talk(inner, 3, 300 * KIB), talk_beside(outer, 300 * KIB))
-                conn.close()
-                await conn.wait_closed()
+        scope = TaskScope("jump host")
+        onward = Onward(outer.conn, "jump", scope, outer.wire)
+        async with asyncssh.connect(
+            LOOPBACK,
+            port,
+            tunnel=cast("Any", onward),
+            known_hosts=None,
+            config=None,
+            username="me",
+            client_keys=None,
+            encryption_algs=[GCM],
+            **often,
+        ) as conn:
+            inner = Plane(conn, servers[0], [])
+            inner.install()
+            await asyncio.gather(talk(inner, 3, 300 * KIB), talk_beside(outer, 300 * KIB))
         await until(lambda: not outer.conn._channels)
+        await scope.aclose()
         assert not outer.conn.is_closed()
 
 
@@ -220,7 +217,7 @@ def noise(rng: random.Random, plane: Plane, ours: Held, theirs: Held) -> tuple[b
         elif kind == 4:
             conn.send_packet(ADJUST, UInt32(ours.chan._send_chan), UInt32(1))
         else:
-            conn.send_packet(REQUEST, UInt32(ours.chan._send_chan), String("keepalive"), Boolean(True))
+            conn.send_packet(REQUEST, UInt32(ours.chan._send_chan), String("keepalive"), Boolean(False))
     return bytes(to_ours), bytes(to_theirs)
 
 
@@ -240,13 +237,15 @@ async def test_packets_are_the_same_wherever_they_are_cut_and_whomever_they_are_
         _, ours = await plane.hold(end)
         chan, _ = await plane.conn.create_connection(lambda: session, "held", 7)
         theirs = plane.server.held[-1]
+        ours.chan._send_window = theirs.chan._send_window = 2**40  # what is granted is not heard meanwhile
+        await turns()  # asyncssh delivers only from the next turn on
         expected, expected_theirs = bytearray(), bytearray()
 
         with Captured(plane.server) as captured:
 
             @settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
-            @given(st.integers(0, 2**32), st.lists(st.floats(0, 1), max_size=8), st.booleans())
-            def cut(seed: int, places: list[float], bytewise: bool) -> None:
+            @given(st.integers(0, 2**32), st.lists(st.floats(0, 1), max_size=8))
+            def cut(seed: int, places: list[float]) -> None:
                 to_ours, to_theirs = noise(random.Random(seed), plane, ours, theirs)
                 expected.extend(to_ours)
                 expected_theirs.extend(to_theirs)
@@ -267,7 +266,7 @@ async def test_packets_are_the_same_wherever_they_are_cut_and_whomever_they_are_
                 expected += to_ours
                 expected_theirs += to_theirs
                 data += captured.take()
-            for place in range(len(data[:20_000])):  # one byte at a time
+            for place in range(20_000):  # one byte at a time
                 feed(plane.wire, data[place : place + 1])
             feed(plane.wire, data[20_000:])
             assert end.data == expected
@@ -452,24 +451,22 @@ async def test_data_is_sent_in_packets_of_at_most_what_the_server_takes(largest:
         assert len(arrived) == -(-size // largest)
 
 
-async def block(plane: Plane, *busy: Any) -> None:
+def block(plane: Plane, channel: ForwardChannel) -> None:
     """Have the server stop reading, and send until the socket takes no more."""
     plane.server.conn._transport.pause_reading()
-    channel, _ = await_held = busy
     while not plane.wire.blocked:
         channel._out = 100 * MIB
         channel.write(bytes(MIB))
-    del await_held
 
 
 @pytest.mark.usefixtures("every_loop")
 async def test_on_a_full_socket_channels_wait_and_take_turns() -> None:
     async with connected() as plane:
-        filler, filled, small, large = RecordingEnd(), None, RecordingEnd(), RecordingEnd()
-        filling, filled = await plane.hold(filler)
+        small, large = RecordingEnd(), RecordingEnd()
+        filling, _ = await plane.hold(RecordingEnd())
         bulk, bulk_held = await plane.hold(large)
         short, short_held = await plane.hold(small)
-        await block(plane, filling, filled)
+        block(plane, filling)
         bulk.write(random.Random(1).randbytes(2 * MIB - 1))
         short.write(b"a keystroke")
         assert large.told[-1] == small.told[-1] == "pause"
@@ -547,7 +544,7 @@ async def test_a_server_that_asks_and_asks_and_reads_no_answer_is_given_up(
     monkeypatch.setattr(wire, "LARGEST_BACKLOG", 64 * KIB)
     async with connected() as plane:
         channel, held = await plane.hold(RecordingEnd())
-        await block(plane, channel, held)
+        block(plane, channel)
         for _ in range(3000):
             plane.server.conn.send_packet(
                 REQUEST, UInt32(held.chan._send_chan), String("keepalive"), Boolean(True)
@@ -573,7 +570,7 @@ async def test_a_server_that_begins_a_key_exchange_and_asks_instead_of_going_on_
 async def test_backlog_that_was_read_counts_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     async with connected() as plane:
         channel, held = await plane.hold(RecordingEnd())
-        await block(plane, channel, held)
+        block(plane, channel)
         plane.conn.send_packet(GLOBAL, String("nothing"), Boolean(False))
         assert plane.wire._backlog > 0
         plane.server.conn._transport.resume_reading()
