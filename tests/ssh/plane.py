@@ -137,7 +137,9 @@ class Talker(RecordingEnd):
 class Plane:
     """One connection."""
 
-    def __init__(self, conn: asyncssh.SSHClientConnection, server: Server, lost: list[Exception | None]) -> None:
+    def __init__(
+        self, conn: asyncssh.SSHClientConnection, server: Server, lost: list[Exception | None]
+    ) -> None:
         self.conn: Any = conn
         self.server = server
         self.lost = lost
@@ -254,4 +256,17 @@ def feed(wire: Wire, data: bytes) -> None:
         data = data[len(piece) :]
 
 
-__all__ = ["GCM", "KIB", "LOOPBACK", "MIB", "Captured", "Held", "Plane", "Server", "Talker", "connected", "feed", "listening"]
+__all__ = [
+    "GCM",
+    "KIB",
+    "LOOPBACK",
+    "MIB",
+    "Captured",
+    "Held",
+    "Plane",
+    "Server",
+    "Talker",
+    "connected",
+    "feed",
+    "listening",
+]

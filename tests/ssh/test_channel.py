@@ -720,7 +720,9 @@ async def test_a_request_gets_an_answer_where_one_is_wanted() -> None:
     assert far.conn.kinds == [FAILURE, CLOSE]  # nothing comes after a close (RFC 4254 section 5.3)
 
 
-@pytest.mark.parametrize(("kind", "body"), [(SUCCESS, b""), (FAILURE, b""), (EXTENDED, UInt32(1) + String(b"x"))])
+@pytest.mark.parametrize(
+    ("kind", "body"), [(SUCCESS, b""), (FAILURE, b""), (EXTENDED, UInt32(1) + String(b"x"))]
+)
 async def test_what_belongs_to_no_forward_ends_the_connection(kind: int, body: bytes) -> None:
     far = await opened()
     with pytest.raises(asyncssh.ProtocolError):

@@ -354,7 +354,18 @@ async def end_by(packet: str, fast: bool) -> str:
 
 @pytest.mark.parametrize(
     "packet",
-    ["tag", "length", "body", "0", "1", "15", str(256 * KIB + 1), str(256 * KIB + 16), str(2**31), str(2**32 - 1)],
+    [
+        "tag",
+        "length",
+        "body",
+        "0",
+        "1",
+        "15",
+        str(256 * KIB + 1),
+        str(256 * KIB + 16),
+        str(2**31),
+        str(2**32 - 1),
+    ],
 )
 async def test_what_is_no_packet_ends_the_connection_as_asyncssh_would(packet: str) -> None:
     assert await end_by(packet, fast=True) == await end_by(packet, fast=False)
@@ -374,7 +385,14 @@ async def end_by_data(body: bytes, fast: bool) -> str:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"\0\0", UInt32(5) + b"four", UInt32(3) + b"four", UInt32(2**32 - 1) + b"x", UInt32(2**32 - 20) + b"x" * 40],
+    [
+        b"",
+        b"\0\0",
+        UInt32(5) + b"four",
+        UInt32(3) + b"four",
+        UInt32(2**32 - 1) + b"x",
+        UInt32(2**32 - 20) + b"x" * 40,
+    ],
     ids=["no length", "half a length", "too short", "too long", "no end", "around the corner"],
 )
 async def test_data_that_is_not_as_long_as_it_says_ends_the_connection(body: bytes) -> None:
