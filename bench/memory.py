@@ -7,21 +7,22 @@ from pathlib import Path
 
 import psutil
 
-from bench.table import Figure, Limits
+from bench.table import Figure
 from tests.e2e.bed.ports import free_ports
 from tests.e2e.bed.product import Tunnels
 from tests.e2e.bed.servers import Echo
 from tests.e2e.bed.sshd import Sshd
 
+MANY = 50
 
-def measure(*, quick: bool = False) -> list[Figure]:
+
+def measure() -> list[Figure]:
     """Resident memory (RSS) of the daemon, after its tunnels are up."""
-    further = 10 if quick else 50
-    ports = free_ports(further + 1)
+    ports = free_ports(MANY + 1)
     with tempfile.TemporaryDirectory() as folder, Sshd(Path(folder) / "sshd") as sshd, Echo() as echo:
         tunnels = Tunnels()
         try:
-            names = [f"t{number}" for number in range(further + 1)]
+            names = [f"t{number}" for number in range(MANY + 1)]
             profiles = {
                 name: {**sshd.login(), "local": [f"{port}:127.0.0.1:{echo.port}"]}
                 for name, port in zip(names, ports, strict=True)
@@ -35,16 +36,8 @@ def measure(*, quick: bool = False) -> list[Figure]:
         finally:
             tunnels.close()
     return [
+        Figure("daemon with one tunnel, resident", f"{one / 1e6:.1f} MB", "", "≤ 60 MB", "≤ 45 MB"),
         Figure(
-            "daemon with one tunnel, resident",
-            f"{one / 1e6:.1f} MB",
-            number=one / 1e6,
-            limits=Limits(60, 45, "MB", at_least=False),
-        ),
-        Figure(
-            f"each of {further} more, resident",
-            f"{(many - one) / further / 1e3:.0f} kB",
-            number=(many - one) / further / 1e3,
-            limits=Limits(100, 40, "kB", at_least=False),
+            f"each of {MANY} more, resident", f"{(many - one) / MANY / 1e3:.0f} kB", "", "≤ 100 kB", "≤ 40 kB"
         ),
     ]

@@ -30,28 +30,25 @@ OUTAGE = 8.0
 PATIENCE = 30.0
 
 
-def measure(*, quick: bool = False) -> list[Figure]:
+def measure() -> list[Figure]:
     """One outage for each contestant."""
-    outage = 2.0 if quick else OUTAGE
     contestants: dict[str, Callable[[Sshd, int, int], Iterator[None]]] = {"ssh -N -L": _ssh}
     if shutil.which("autossh"):
         contestants["autossh -M 0"] = _autossh
     contestants["tunnels"] = _tunnels
     figures = []
     for name, keep_up in contestants.items():
-        failed, came, back = _one_outage(keep_up, outage)
+        failed, came, back = _one_outage(keep_up)
         carried = (
             f"data {back:.2f} s after the server is back" if back is not None else "never carried data again"
         )
         figures.append(
-            Figure(f"outage of {outage:g} s: {name}", f"{failed} of {came} clients failed; {carried}")
+            Figure(f"outage of {OUTAGE:g} s: {name}", f"{failed} of {came} clients failed; {carried}")
         )
     return figures
 
 
-def _one_outage(
-    keep_up: Callable[[Sshd, int, int], Iterator[None]], outage: float
-) -> tuple[int, int, float | None]:
+def _one_outage(keep_up: Callable[[Sshd, int, int], Iterator[None]]) -> tuple[int, int, float | None]:
     port = free_port()
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -68,7 +65,7 @@ def _one_outage(
             )
             sshd.stop()
             gone = time.monotonic()
-            for_seconds(outage)
+            for_seconds(OUTAGE)
             sshd.start()
             back = time.monotonic()
 

@@ -7,7 +7,7 @@ import contextlib
 import functools
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import asyncssh
 
@@ -210,7 +210,7 @@ async def connected(
             username="me",
             client_keys=None,
             client_factory=Client,
-            **{"encryption_algs": [GCM], **algorithms, **(client or {})},
+            **cast("dict[str, Any]", {"encryption_algs": [GCM], **algorithms, **(client or {})}),
         ) as conn,
     ):
         plane = Plane(conn, servers[0], lost)
@@ -227,7 +227,7 @@ class Captured:
         self._real = self._conn._transport
         self.data = bytearray()
 
-    def __enter__(self) -> Captured:
+    def __enter__(self) -> Self:
         self._conn._transport = self
         return self
 

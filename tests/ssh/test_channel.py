@@ -427,7 +427,7 @@ async def test_what_was_kept_for_a_slow_reader_comes_before_the_end_that_came_wi
 
 async def test_an_end_that_pauses_in_the_middle_is_told_the_rest_later() -> None:
     class Slow(RecordingEnd):
-        def data_received(self, data: bytes, datatype: int | None, /) -> None:
+        def data_received(self, data: bytes | memoryview, datatype: int | None, /) -> None:
             super().data_received(data, datatype)
             assert self.channel is not None
             self.channel.pause_reading()
@@ -452,7 +452,7 @@ async def test_an_end_that_hangs_up_while_it_is_told_something_is_told_nothing_m
     way: str, kept: bool, closed: bool
 ) -> None:
     class Leaving(RecordingEnd):
-        def data_received(self, data: bytes, datatype: int | None, /) -> None:
+        def data_received(self, data: bytes | memoryview, datatype: int | None, /) -> None:
             super().data_received(data, datatype)
             getattr(self.channel, way)()
 

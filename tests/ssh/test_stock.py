@@ -67,7 +67,7 @@ async def test_resuming_delivers_what_was_kept_before_it_returns() -> None:
 class Stalled(RecordingEnd):
     """Its socket takes nothing: it stops the channel with every piece."""
 
-    def data_received(self, data: bytes, datatype: int | None, /) -> None:
+    def data_received(self, data: bytes | memoryview, datatype: int | None, /) -> None:
         super().data_received(data, datatype)
         assert self.channel is not None
         self.channel.pause_reading()

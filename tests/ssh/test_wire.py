@@ -22,9 +22,10 @@ from tests.forwarding import fakes
 from tests.forwarding.fakes import KIB, MIB, RecordingEnd, turns, until
 from tests.ssh.plane import GCM, LOOPBACK, Captured, Held, Plane, Talker, connected, feed, listening
 from tunnels.ssh import gcm, wire
+from tunnels.ssh.buffers import LARGEST_PACKET
 from tunnels.ssh.channel import ForwardChannel
 from tunnels.ssh.onward import Onward
-from tunnels.ssh.wire import LARGEST_PACKET, MSG_CHANNEL_DATA, Wire
+from tunnels.ssh.wire import MSG_CHANNEL_DATA, Wire
 from tunnels.tasks import TaskScope
 
 every_loop = fakes.every_loop
@@ -55,7 +56,7 @@ def nonces(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[tuple[bytes, bytes]
         def _count(self, nonce: bytes) -> None:
             used[self._key, nonce] = used.get((self._key, nonce), 0) + 1
 
-    real = gcm.AESGCM
+    real = their_cipher.AESGCM
     for module in (gcm, their_cipher):
         monkeypatch.setattr(module, "AESGCM", Recording)
     yield used
@@ -111,7 +112,7 @@ async def test_key_exchanges_in_the_middle_lose_nothing_and_use_no_nonce_twice(
     async with connected(
         encryption_algs=[cipher],
         client=often if who in ("client", "both") else None,
-        **(often if who in ("server", "both") else {}),
+        **cast("dict[str, Any]", often if who in ("server", "both") else {}),
     ) as plane:
         await talk(plane, 3, 500 * KIB)
         assert not plane.conn.is_closed()
@@ -375,7 +376,7 @@ async def end_by_data(body: bytes, fast: bool) -> str:
     """The server sends data that is not what it says; return how the connection ended."""
     async with connected(wire=fast) as plane:
         if fast:
-            channel, held = await plane.hold(RecordingEnd())
+            _, held = await plane.hold(RecordingEnd())
         else:
             await plane.conn.create_connection(Listening, "held", 7)
             held = plane.server.held[-1]
@@ -587,7 +588,7 @@ async def test_a_server_that_begins_a_key_exchange_and_asks_instead_of_going_on_
 
 async def test_backlog_that_was_read_counts_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     async with connected() as plane:
-        channel, held = await plane.hold(RecordingEnd())
+        channel, _ = await plane.hold(RecordingEnd())
         block(plane, channel)
         plane.conn.send_packet(GLOBAL, String("nothing"), Boolean(False))
         assert plane.wire._backlog > 0

@@ -157,7 +157,15 @@ class SocketEnd(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Bytes have come from the socket."""
-        self.data_received(self._buffer[:nbytes])
+        send = self._send
+        if send is None:
+            self.data_received(self._buffer[:nbytes])
+            return
+        self._counters.from_socket += nbytes
+        try:
+            send(self._buffer[:nbytes])
+        except OSError:  # nobody takes it any more (RFC 4254 section 5.3); the end follows
+            pass
 
     def data_received(self, data: bytes | memoryview) -> None:
         """Bytes from the socket: on to the channel."""

@@ -202,18 +202,21 @@ class ForwardChannel:
         """Send bytes, or keep them until they can be sent. Raises BrokenPipeError where nobody takes them."""
         if self._close_sent or self._close_wanted or self._eof_wanted or self._peer < 0:
             raise BrokenPipeError("the channel takes no more")
-        view, sent = memoryview(data), 0
-        if not self._pending and self._out and not self._wire.blocked:
-            sent = min(len(view), self._out)
-            self._out -= sent
-            self._wire.send_data(self._peer, view[:sent], self._largest)
-            if sent == len(view):
+        view, sent, wire, out = memoryview(data), 0, self._wire, self._out
+        if out and not self._pending and not wire.blocked:
+            sent = len(view)
+            if sent <= out:
+                self._out = out - sent
+                wire.send_data(self._peer, view, self._largest)
                 return
+            sent = out
+            self._out = 0
+            wire.send_data(self._peer, view[:sent], self._largest)
         if self._pending is None:
             self._pending = bytearray()
         self._pending += view[sent:]
         if self._out:
-            self._wire.wait(self)
+            wire.wait(self)
         if not self._write_paused:
             self._write_paused = True
             assert self._end is not None

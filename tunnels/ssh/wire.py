@@ -52,10 +52,12 @@ LARGEST_BACKLOG = 8 * 1024 * 1024
 #: Packets that may wait for a key exchange, for the same reason.
 LARGEST_DEFERRED = 64 * 1024
 
+#: Bytes of data in one packet of ours, whatever the server says that it takes.
+_LARGEST_DATA = LARGEST_PACKET - OVERHEAD - 16
+
 #: Bytes of the smallest packet: length, one block, tag.
 _SMALLEST = 4 + 16 + TAG
 
-_CARRIED = (MSG_CHANNEL_DATA, MSG_CHANNEL_WINDOW_ADJUST)
 _LENGTH = struct.Struct(">I")
 _DATA_HEADER = struct.Struct(">BBII")  # padding length, message, channel, bytes
 _EMPTY_IGNORE = (b"\0\0\0\0",)
@@ -153,47 +155,57 @@ class Wire(asyncio.BufferedProtocol):
         """Handle the whole packets in ``data[:size]``; return how many bytes they are."""
         self._heard_at = self._loop.time()
         conn, at = self._conn, 0
-        while at < size and conn._transport is not None:  # noqa: SLF001
-            opener = self._opener if self._between else self._look_between()
+        opener = self._opener if self._between else self._look_between()
+        while True:
             if opener is None:
                 at += self._pass_on_missing(data[at:size])
-                continue
-            at = self._carry(opener, data, at, size)
-            if size - at < _SMALLEST:
-                break
-            (count,) = _LENGTH.unpack_from(data, at)
-            end = at + 4 + count + TAG
-            if 16 <= count <= LARGEST_PACKET:
-                if end > size:
-                    break
             else:
-                end = size  # asyncssh will say what is wrong with it
-            self._pass_on(data[at:end])
-            at = end
-        return at if conn._transport is not None else size  # noqa: SLF001
+                at = self._carry(opener, data, at, size)
+                if size - at < _SMALLEST:
+                    break
+                (count,) = _LENGTH.unpack_from(data, at)
+                end = at + 4 + count + TAG
+                if not 16 <= count <= LARGEST_PACKET:
+                    end = size  # asyncssh will say what is wrong with it
+                elif end > size:
+                    break
+                self._pass_on(data[at:end])
+                at = end
+            if conn._transport is None:  # noqa: SLF001 - it has ended meanwhile
+                return size
+            if at >= size:
+                break
+            opener = self._opener if self._between else self._look_between()
+        return at
 
     def _carry(self, opener: Opener, data: memoryview, at: int, size: int) -> int:
         """Hand packets to their channels, up to the first one that is for asyncssh; return where that begins."""
-        conn, opened = self._conn, self._opened
-        channels: dict[int, Any] = conn._channels  # noqa: SLF001
+        conn, opened, packet = self._conn, self._opened, opener.open
+        channels: Any = conn._channels  # noqa: SLF001
         while size - at >= _SMALLEST:
             (count,) = _LENGTH.unpack_from(data, at)
             end = at + 4 + count + TAG
             if end > size or not 16 <= count <= LARGEST_PACKET:
                 break
             try:
-                opener.open(data, at, end, opened)
+                packet(data, at, end, opened)
             except InvalidTag:  # which asyncssh finds too, and ends the connection
                 break
             pad, message, number, amount = _DATA_HEADER.unpack_from(opened)
-            channel = channels.get(number) if message in _CARRIED else None
-            if not getattr(channel, "carries", False):  # none, or one of asyncssh's own
-                break
             if message == MSG_CHANNEL_DATA:
-                well = 10 + amount + pad == count and channel.data(opened[10 : 10 + amount])
+                channel = channels.get(number)
+                if not getattr(channel, "carries", False):  # none, or one of asyncssh's own
+                    break
+                # Where it is against the protocol, asyncssh asks the channel again, which then says so.
+                if 10 + amount + pad != count or not channel.data(opened[10 : 10 + amount]):
+                    break
+            elif message == MSG_CHANNEL_WINDOW_ADJUST:
+                channel = channels.get(number)
+                if not getattr(channel, "carries", False):
+                    break
+                if 10 + pad != count or not channel.window_adjusted(amount):
+                    break
             else:
-                well = 10 + pad == count and channel.window_adjusted(amount)
-            if not well:  # asyncssh asks the channel again, which then says what is wrong
                 break
             opener.count()
             conn._recv_seq = (conn._recv_seq + 1) & _WRAP  # noqa: SLF001
@@ -280,20 +292,24 @@ class Wire(asyncio.BufferedProtocol):
 
     def send_data(self, channel: int, data: memoryview, largest: int) -> None:
         """Send the data of a channel in packets of at most ``largest`` bytes. Not while this is `blocked`."""
-        sealer = self._find_sealer()
+        conn = self._conn
+        sealer = self._sealer if conn._send_encryption is self._sealing else self._find_sealer()  # noqa: SLF001
         if sealer is None or self._rekey_due():
             self._send_data_slowly(channel, data, largest)
             return
-        conn, plain, sealed = self._conn, self._plain, self._sealed
+        plain, sealed = self._plain, self._sealed
         size, at, packets, carried, written = len(data), 0, 0, 0, 0
-        largest = min(largest, LARGEST_PACKET - OVERHEAD)
+        largest = min(largest, _LARGEST_DATA)
         while at < size:
-            end = min(at + largest, size)
+            end = at + largest
+            end = min(end, size)
             count = end - at
             if written and written + count + 9 + OVERHEAD > WRITE:
                 self._write(written)
                 written = 0
-            pad = padding(9 + count)
+            pad = -(10 + count) & 15  # as `padding` does
+            if pad < 4:
+                pad += 16
             total = 10 + count + pad
             _DATA_HEADER.pack_into(plain, 0, pad, MSG_CHANNEL_DATA, channel, count)
             plain[10 : 10 + count] = data[at:end]
