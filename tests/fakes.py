@@ -132,7 +132,7 @@ class FakeChannel:
 
     # what our side calls
 
-    def write(self, data: bytes, /) -> None:
+    def write(self, data: bytes | memoryview, /) -> None:
         self.received += data
         self._signal()
 

@@ -17,6 +17,14 @@ READ = LARGEST_PACKET + 256 * 1024
 WRITE = 272 * 1024
 
 
+#: Bytes that may wait behind a full socket: answers to the server, which does not read them. What channels have
+#: to say waits with them, so that ten thousand of them that open and close are an eighth of this.
+LARGEST_BACKLOG = 8 * 1024 * 1024
+
+#: Packets that may wait for a key exchange, for the same reason.
+LARGEST_DEFERRED = 64 * 1024
+
+
 class Buffers(threading.local):
     """Used by one connection at a time: a read, what is made of it, and a write happen in one go."""
 

@@ -25,16 +25,17 @@ import asyncssh
 
 from tunnels.forwarding.channel import ChannelEnd
 from tunnels.ssh.channel_open import uint32
+from tunnels.ssh.channel_packets import (
+    MSG_CLOSE,
+    MSG_EOF,
+    MSG_FAILURE,
+    MSG_OPEN,
+    MSG_WINDOW_ADJUST,
+    hand_over,
+)
 from tunnels.ssh.kept import Kept
 from tunnels.ssh.window import INITIAL, Window
-from tunnels.ssh.wire import MSG_CHANNEL_DATA, MSG_CHANNEL_WINDOW_ADJUST, Wire
-
-_MSG_OPEN = 90
-_MSG_EXTENDED_DATA = 95
-_MSG_EOF = 96
-_MSG_CLOSE = 97
-_MSG_REQUEST = 98
-_MSG_FAILURE = 100
+from tunnels.ssh.wire import Wire
 
 #: Bytes of data that the server may put into one packet. OpenSSH's client says 32 KiB (CHAN_TCP_PACKET_DEFAULT);
 #: what is larger saves us work for each packet, and makes others on the same connection wait longer.
@@ -54,28 +55,9 @@ class ForwardChannel:
     """A channel. The `ChannelEnd` that it is coupled to sees it as a `Channel`."""
 
     __slots__ = (
-        "_close_got",
-        "_close_sent",
-        "_close_wanted",
-        "_conn",
-        "_end",
-        "_eof_got",
-        "_eof_sent",
-        "_eof_told",
-        "_eof_wanted",
-        "_in",
-        "_kept",
-        "_largest",
-        "_number",
-        "_opening",
-        "_out",
-        "_paused",
-        "_peer",
-        "_pending",
-        "_telling",
-        "_wire",
-        "_write_paused",
-        "queued",
+        *("_close_got", "_close_sent", "_close_wanted", "_conn", "_end", "_eof_got", "_eof_sent"),
+        *("_eof_told", "_eof_wanted", "_in", "_kept", "_largest", "_number", "_opening", "_out"),
+        *("_paused", "_peer", "_pending", "_telling", "_wire", "_write_paused", "queued"),
     )
 
     #: That `Wire` may hand it packets.
@@ -125,7 +107,7 @@ class ForwardChannel:
         self._end = end
         self._opening = asyncio.get_running_loop().create_future()
         self._conn.send_packet(
-            _MSG_OPEN,
+            MSG_OPEN,
             uint32(len(kind)) + kind,
             uint32(self._number) + uint32(self._in.left) + uint32(LARGEST_DATA),
             *args,
@@ -251,7 +233,7 @@ class ForwardChannel:
             return
         if self._eof_wanted and not self._eof_sent:
             self._eof_sent = True
-            self._conn.send_packet(_MSG_EOF, uint32(self._peer))
+            self._conn.send_packet(MSG_EOF, uint32(self._peer))
         if self._close_wanted:
             self._send_close()
 
@@ -264,7 +246,10 @@ class ForwardChannel:
     def close(self) -> None:
         """End the channel after what is pending. Nothing more is told but its end."""
         self._close_wanted = True
-        self._discard_kept()
+        self._kept.clear()
+        self._paused = False
+        if self._close_got:
+            self._gone(None)
         if self._peer >= 0:
             self._finish_sending()
 
@@ -283,16 +268,10 @@ class ForwardChannel:
         """Whether the far end has sent its last byte."""
         return self._eof_got or self._close_got
 
-    def _discard_kept(self) -> None:
-        self._kept.clear()
-        self._paused = False
-        if self._close_got:
-            self._gone(None)
-
     def _send_close(self) -> None:
         self._close_sent = True
         self._pending = None
-        self._conn.send_packet(_MSG_CLOSE, uint32(self._peer))
+        self._conn.send_packet(MSG_CLOSE, uint32(self._peer))
         if self._close_got:
             self._tell()
 
@@ -330,7 +309,7 @@ class ForwardChannel:
             return
         more = self._in.grant()
         if more and not self._close_sent and not self._eof_got and not self._close_got:
-            self._conn.send_packet(MSG_CHANNEL_WINDOW_ADJUST, uint32(self._peer) + uint32(more))
+            self._conn.send_packet(MSG_WINDOW_ADJUST, uint32(self._peer) + uint32(more))
 
     def _tell(self) -> None:
         """Tell the end what was kept, and then what came after it."""
@@ -364,18 +343,25 @@ class ForwardChannel:
                 self.pump(self._out)  # nobody else waits
         return True
 
-    def _eof_came(self) -> None:
+    def eof_came(self) -> None:
+        """The far end has sent its last byte. Raises asyncssh.ProtocolError where it had said so before."""
         if self._eof_got:
             raise asyncssh.ProtocolError("Channel not open for sending")
         self._eof_got = True
         self._tell()
 
-    def _close_came(self) -> None:
+    def close_came(self) -> None:
+        """The far end has closed its side, and expects the same of us (RFC 4254 section 5.3)."""
         self._close_got = True
         if not self._close_sent:
             self._send_close()
         else:
             self._tell()
+
+    def request_came(self, *, wants_answer: bool) -> None:
+        """The far end asks for something, and we have nothing to give."""
+        if wants_answer and not self._close_sent:
+            self._conn.send_packet(MSG_FAILURE, uint32(self._peer))
 
     def _gone(self, exc: Exception | None) -> None:
         """Both sides have closed it, or the connection has ended."""
@@ -398,32 +384,8 @@ class ForwardChannel:
         """A packet that `Wire` did not handle. Raises asyncssh.ProtocolError, which ends the connection."""
         if self._peer < 0:
             raise asyncssh.ProtocolError("Channel not open")
-        if self._close_got:  # what comes late (`late_packets`)
-            return True
-        if pkttype == MSG_CHANNEL_DATA:
-            data = packet.get_string()
-            packet.check_end()
-            if not self.data(memoryview(data)):
-                raise asyncssh.ProtocolError("Window exceeded, or channel not open for sending")
-        elif pkttype == MSG_CHANNEL_WINDOW_ADJUST:
-            more = packet.get_uint32()
-            packet.check_end()
-            if not self.window_adjusted(more):
-                raise asyncssh.ProtocolError("Window too large")
-        elif pkttype == _MSG_EXTENDED_DATA:
-            raise asyncssh.ProtocolError("Invalid extended data type")
-        elif pkttype == _MSG_EOF:
-            packet.check_end()
-            self._eof_came()
-        elif pkttype == _MSG_CLOSE:
-            packet.check_end()
-            self._close_came()
-        elif pkttype == _MSG_REQUEST:  # such as OpenSSH's keepalive, which takes this for a sign of life
-            packet.get_string()
-            if packet.get_boolean() and not self._close_sent:
-                self._conn.send_packet(_MSG_FAILURE, uint32(self._peer))
-        else:  # the answer to a request, and we have made none
-            raise asyncssh.ProtocolError("Unexpected channel response")
+        if not self._close_got:  # otherwise it comes late (`late_packets`)
+            hand_over(pkttype, packet, self)
         return True
 
     def process_connection_close(self, exc: Exception | None) -> None:

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, cast
 import asyncssh
 from cryptography.exceptions import InvalidTag
 
-from tunnels.ssh.buffers import LARGEST_PACKET, WRITE, Noise, buffers
+from tunnels.ssh.buffers import LARGEST_BACKLOG, LARGEST_DEFERRED, LARGEST_PACKET, WRITE, Noise, buffers
 from tunnels.ssh.carrier import Carrier
 from tunnels.ssh.gcm import OVERHEAD, TAG, Opener, Sealer, can_borrow, padding
 
@@ -44,13 +44,6 @@ MSG_CHANNEL_DATA = 94
 
 #: Bytes that one channel sends before it is the turn of the next one.
 QUANTUM = 64 * 1024
-
-#: Bytes that may wait behind a full socket: answers to the server, which does not read them. What channels have
-#: to say waits with them, so that ten thousand of them that open and close are an eighth of this.
-LARGEST_BACKLOG = 8 * 1024 * 1024
-
-#: Packets that may wait for a key exchange, for the same reason.
-LARGEST_DEFERRED = 64 * 1024
 
 #: Bytes of data in one packet of ours, whatever the server says that it takes.
 _LARGEST_DATA = LARGEST_PACKET - OVERHEAD - 16
