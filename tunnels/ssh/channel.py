@@ -24,15 +24,8 @@ from typing import Any
 import asyncssh
 
 from tunnels.forwarding.channel import ChannelEnd
+from tunnels.ssh import channel_packets as packets
 from tunnels.ssh.channel_open import uint32
-from tunnels.ssh.channel_packets import (
-    MSG_CLOSE,
-    MSG_EOF,
-    MSG_FAILURE,
-    MSG_OPEN,
-    MSG_WINDOW_ADJUST,
-    hand_over,
-)
 from tunnels.ssh.kept import Kept
 from tunnels.ssh.window import INITIAL, Window
 from tunnels.ssh.wire import Wire
@@ -107,7 +100,7 @@ class ForwardChannel:
         self._end = end
         self._opening = asyncio.get_running_loop().create_future()
         self._conn.send_packet(
-            MSG_OPEN,
+            packets.MSG_OPEN,
             uint32(len(kind)) + kind,
             uint32(self._number) + uint32(self._in.left) + uint32(LARGEST_DATA),
             *args,
@@ -233,7 +226,7 @@ class ForwardChannel:
             return
         if self._eof_wanted and not self._eof_sent:
             self._eof_sent = True
-            self._conn.send_packet(MSG_EOF, uint32(self._peer))
+            self._conn.send_packet(packets.MSG_EOF, uint32(self._peer))
         if self._close_wanted:
             self._send_close()
 
@@ -271,7 +264,7 @@ class ForwardChannel:
     def _send_close(self) -> None:
         self._close_sent = True
         self._pending = None
-        self._conn.send_packet(MSG_CLOSE, uint32(self._peer))
+        self._conn.send_packet(packets.MSG_CLOSE, uint32(self._peer))
         if self._close_got:
             self._tell()
 
@@ -309,7 +302,7 @@ class ForwardChannel:
             return
         more = self._in.grant()
         if more and not self._close_sent and not self._eof_got and not self._close_got:
-            self._conn.send_packet(MSG_WINDOW_ADJUST, uint32(self._peer) + uint32(more))
+            self._conn.send_packet(packets.MSG_WINDOW_ADJUST, uint32(self._peer) + uint32(more))
 
     def _tell(self) -> None:
         """Tell the end what was kept, and then what came after it."""
@@ -361,7 +354,7 @@ class ForwardChannel:
     def request_came(self, *, wants_answer: bool) -> None:
         """The far end asks for something, and we have nothing to give."""
         if wants_answer and not self._close_sent:
-            self._conn.send_packet(MSG_FAILURE, uint32(self._peer))
+            self._conn.send_packet(packets.MSG_FAILURE, uint32(self._peer))
 
     def _gone(self, exc: Exception | None) -> None:
         """Both sides have closed it, or the connection has ended."""
@@ -385,7 +378,7 @@ class ForwardChannel:
         if self._peer < 0:
             raise asyncssh.ProtocolError("Channel not open")
         if not self._close_got:  # otherwise it comes late (`late_packets`)
-            hand_over(pkttype, packet, self)
+            packets.hand_over(pkttype, packet, self)
         return True
 
     def process_connection_close(self, exc: Exception | None) -> None:
