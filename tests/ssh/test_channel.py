@@ -603,6 +603,43 @@ async def test_after_a_pause_the_window_is_opened_for_what_was_taken_and_not_for
     assert far.conn.adjusted() == INITIAL
 
 
+async def test_an_end_that_stops_while_it_is_told_something_has_its_window_opened_when_it_goes_on() -> None:
+    class Slow(RecordingEnd):
+        def data_received(self, data: bytes | memoryview, datatype: int | None, /) -> None:
+            super().data_received(data, datatype)
+            assert self.channel is not None
+            self.channel.pause_reading()
+
+    far = await opened(end=Slow())
+    far.says(bytes(INITIAL // 2))
+    assert far.conn.adjusted() == 0
+    far.channel.resume_reading()
+    assert far.conn.adjusted() == INITIAL // 2
+
+
+async def test_an_end_is_told_the_next_thing_when_it_is_done_with_the_last() -> None:
+    """Also one that stops and goes on in the same moment."""
+
+    class Hasty(RecordingEnd):
+        busy = False
+
+        def data_received(self, data: bytes | memoryview, datatype: int | None, /) -> None:
+            assert not self.busy
+            self.busy = True
+            super().data_received(data, datatype)
+            assert self.channel is not None
+            self.channel.pause_reading()
+            self.channel.resume_reading()
+            self.busy = False
+
+    far = await opened(end=Hasty())
+    far.channel.pause_reading()
+    for _ in range(10):
+        far.says(bytes(64 * KIB))
+    far.channel.resume_reading()
+    assert len(far.end.data) == 640 * KIB
+
+
 async def test_a_window_grows_while_it_is_in_the_way() -> None:
     far = await opened()
     far.round_trip = 3600.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import threading
@@ -287,7 +288,12 @@ async def test_what_asyncssh_had_read_of_a_packet_when_the_wire_begins_is_not_lo
             data = captured.take()
             plane.conn.data_received(data[:read])
             plane.install()
-            feed(plane.wire, data[read:])
+            feed(plane.wire, data[read:-5])
+            assert (
+                plane.conn._inpbuf == b""
+            )  # it was given what it lacked, and not the beginning of another one
+            assert plane.wire._between
+            feed(plane.wire, data[-5:])
         assert plane.conn._recv_seq == plane.server.conn._send_seq
         await talk_beside(plane, 100 * KIB)
         assert not plane.conn.is_closed()
@@ -311,6 +317,21 @@ async def test_data_during_a_key_exchange_that_asyncssh_is_busy_with_is_not_over
         ours.chan.write(b"after")
         await until(lambda: end.data == b"before after")
         await talk_beside(plane, 100 * KIB)
+
+
+@pytest.mark.usefixtures("every_loop")
+async def test_in_a_key_exchange_no_data_is_sent() -> None:
+    """RFC 4253 section 7.1: sshd ends a connection that does."""
+    async with connected() as plane:
+        channel, held = await plane.hold(RecordingEnd())
+        plane.conn._send_kexinit()
+        plane.conn._kexinit_sent = True
+        before = plane.conn._send_seq
+        channel.write(b"later")
+        assert plane.wire.blocked
+        assert plane.conn._send_seq == before
+        await until(lambda: held.data == b"later")
+        assert plane.conn._kex_complete
 
 
 async def test_an_adjust_in_the_middle_of_a_key_exchange_is_taken() -> None:
@@ -499,6 +520,25 @@ async def test_on_a_full_socket_channels_wait_and_take_turns() -> None:
         assert bulk_held.data == random.Random(1).randbytes(2 * MIB - 1)
         assert large.told[-1] == small.told[-1] == "resume"
         assert not plane.wire.blocked
+
+
+@pytest.mark.usefixtures("every_loop")
+async def test_nothing_overtakes_what_is_queued_when_the_socket_has_room_again() -> None:
+    """The transport has not noticed yet."""
+    async with connected() as plane:
+        channel, _ = await plane.hold(RecordingEnd())
+        block(plane, channel)
+        file = plane.server.conn._transport.get_extra_info("socket").fileno()
+        read = bytearray()
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                read += os.read(file, MIB)
+        plane.conn.send_packet(GLOBAL, String("nothing"), Boolean(False))
+        plane.server.conn.data_received(bytes(read))
+        plane.server.conn._transport.resume_reading()
+        await until(lambda: not plane.wire.blocked)
+        await talk_beside(plane, 100 * KIB)
+        assert not plane.conn.is_closed()
 
 
 @pytest.mark.usefixtures("every_loop")
