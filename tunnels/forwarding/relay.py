@@ -216,6 +216,8 @@ class SocketEnd(asyncio.BufferedProtocol):
         """Hand over what came early. From now on bytes go straight through."""
         early, self._early = self._early, None
         self._send = channel.write
+        if self._stuck:  # by what the client was told before
+            channel.pause_reading()
         if early:
             self.far.write(early)
         if self._eof:
