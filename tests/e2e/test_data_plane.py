@@ -81,7 +81,7 @@ def still_the_same_connection(tunnels: Tunnels) -> None:
 
 
 def clients_now(tunnels: Tunnels) -> int:
-    return int(tunnels._glance("work")["forwards"][0]["clients"])
+    return int(tunnels.tunnel("work")["forwards"][0]["clients"])
 
 
 def nobody_left(tunnels: Tunnels, *services: FullPort | Service) -> None:
@@ -107,7 +107,7 @@ def test_a_reader_that_stops_costs_two_windows_and_loses_nothing(
     memory = Memory(tunnels.daemon_pid())
     with dial() as connection:
         connection.sendall(f"{count} {seed}\n".encode())
-        memory.settled(lambda: tunnels._glance("work")["forwards"][0]["bytes_in"])
+        memory.settled(lambda: tunnels.tunnel("work")["forwards"][0]["bytes_in"])
         assert memory.peak <= 2 * WINDOW + NOISE
         rest = talk_over(connection, b"", half_close=False)
     assert rest.end is End.EOF
@@ -213,7 +213,7 @@ def test_beside_50_clients_that_do_not_read_another_one_is_served_at_once(
         other = lead_another(tunnels, site, fast)
         memory = Memory(tunnels.daemon_pid())
         with all_of(dial, 50):
-            memory.settled(lambda: tunnels._glance("work")["forwards"][0]["bytes_in"])
+            memory.settled(lambda: tunnels.tunnel("work")["forwards"][0]["bytes_in"])
             for _ in range(5):
                 traffic.check_echo(other)
             assert memory.peak <= 50 * 2 * WINDOW + NOISE
@@ -473,7 +473,7 @@ def test_down_in_the_middle_of_a_download_does_not_look_like_its_end(
         with dial() as connection:
             reading = Background(lambda: talk_over(connection, b"", half_close=False).end)
             eventually(
-                lambda: sum(tunnels._glance("work")["forwards"][0][it] for it in ("bytes_in", "bytes_out")),
+                lambda: sum(tunnels.tunnel("work")["forwards"][0][it] for it in ("bytes_in", "bytes_out")),
                 within=10,
                 what="bytes on their way",
             )

@@ -174,10 +174,7 @@ class SocketEnd(asyncio.BufferedProtocol):
         """Bytes from the socket: on to the channel."""
         self._counters.from_socket += len(data)
         if self._send is not None:
-            try:
-                self._send(data)
-            except OSError:  # nobody takes it any more (RFC 4254 section 5.3); the end follows
-                pass
+            self.far.write(data)
         elif self._early is not None:
             self._early += data
             if len(self._early) >= EARLY_LIMIT:
