@@ -24,7 +24,6 @@ import os
 import struct
 import threading
 import time
-from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
 import asyncssh
@@ -94,6 +93,9 @@ class _Noise:
         return self._page[at : at + size]
 
 
+_noise = _Noise()  # for all: what one packet has been padded with no other is
+
+
 class Wire(asyncio.BufferedProtocol):
     """What a connection's socket calls back, and what its channels write to."""
 
@@ -104,7 +106,7 @@ class Wire(asyncio.BufferedProtocol):
         self._transport: Any = private._transport  # noqa: SLF001
         self._incoming, self._opened = _buffers.incoming, _buffers.opened
         self._plain, self._sealed = _buffers.plain, _buffers.sealed
-        self._noise = _Noise()
+        self._noise = _noise
         self._file = -1  # descriptor of the socket, where there is one
         self._rest = b""  # the beginning of a packet
         self._sealer: Sealer | None = None
@@ -113,7 +115,7 @@ class Wire(asyncio.BufferedProtocol):
         self._opening: object = None
         self._between = False  # asyncssh is between two packets, with the keys of `_opener`
         self._full = False  # the socket takes no more
-        self._waiting: deque[ForwardChannel] = deque()
+        self._waiting: list[ForwardChannel] = []  # a deque takes 760 bytes
         self._heard_at = self._loop.time()
         self._send_packet = conn.send_packet
         self._send_deferred = private._send_deferred_packets  # noqa: SLF001
@@ -403,7 +405,7 @@ class Wire(asyncio.BufferedProtocol):
         """Let channels send, each in its turn, until the socket is full."""
         waiting = self._waiting
         while waiting and not self.blocked:
-            channel = waiting.popleft()
+            channel = waiting.pop(0)
             channel.queued = False
             channel.pump(QUANTUM)
 
