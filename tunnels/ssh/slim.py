@@ -1,4 +1,4 @@
-"""Lets go of what a connection needed only to be made: of 47 kB that each one keeps, 15.
+"""Lets go of what a connection needed only to be made: with it each one keeps 47 kB of objects, without it 23.
 
 asyncssh 2.24.1 keeps for each connection its options, as objects, as keyword arguments and as what it read from
 them; lists of algorithms that are equal for nearly all; both sides' offers of the key exchange; and whom it has to
