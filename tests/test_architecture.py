@@ -41,6 +41,7 @@ ROOMS: dict[str, tuple[set[str], str]] = {
     "profile_writer": ({"core", "errors", "profiles"}, "changes the profile file; loaded by few commands"),
     "terminal": (set(), "the care of a terminal, for the command line and for `up -f`"),
     "open_files": (set(), "a limit of this process, and a tool that knows nothing of tunnels"),
+    "lean_import": (set(), "comes before everything that it concerns"),
     "process": ({"open_files"}, "runs a command, and no more"),
     "password_command": ({"errors", "process"}, "runs a command for what it prints, and no more"),
     "system_keyring": ({"errors"}, "talks to the system, and to nobody of ours"),
@@ -86,8 +87,8 @@ ROOMS: dict[str, tuple[set[str], str]] = {
     "cli": (
         {
             *("browser_folder", "browsers", "client", "core", "desired_state", "ending", "errors"),
-            *("history_file", "leak_watch", "opened", "paths", "profile_writer", "profiles", "proxy_probe"),
-            *("service", "spawn", "terminal", "version"),
+            *("history_file", "leak_watch", "lean_import", "opened", "paths", "profile_writer"),
+            *("profiles", "proxy_probe", "service", "spawn", "terminal", "version"),
         },
         "importing the engine costs every command 160 ms",
     ),

@@ -8,6 +8,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from tunnels import lean_import
+
 if TYPE_CHECKING:
     from tunnels.cli.be_daemon import Words
 
@@ -30,7 +32,9 @@ def main() -> None:
         from tunnels.cli.run import verb  # noqa: PLC0415
 
         verb(show)([], as_json=as_json)
-    elif sys.argv[3:5] == ["daemon", "run"] and (words := _daemon_words()):
+        return
+    lean_import.install()
+    if sys.argv[3:5] == ["daemon", "run"] and (words := _daemon_words()):
         from tunnels.cli.be_daemon import be_daemon  # noqa: PLC0415
         from tunnels.cli.run import verb  # noqa: PLC0415
 

@@ -25,6 +25,7 @@ from tunnels.ssh.login import Login
 from tunnels.ssh.onward import Onward
 from tunnels.ssh.options import LOGIN_TIMEOUT, connect_options, connect_timeout
 from tunnels.ssh.proxy_command import ProxyCommand
+from tunnels.ssh.slim import slim
 from tunnels.ssh.steps import QUIET, Steps
 from tunnels.tasks import TaskScope
 
@@ -99,6 +100,8 @@ class Hop:
             await self._end_command()
             raise
         self._steps.entered()
+        self.client.entered()
+        slim(conn)
         return conn
 
     async def _connect(self, on_found: Callable[[tuple[str, ...]], None]) -> asyncssh.SSHClientConnection:

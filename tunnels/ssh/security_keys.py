@@ -7,11 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import importlib.util
 import logging
+import threading
 from collections.abc import Iterator
+from typing import Any
 
 import asyncssh
+import asyncssh.sk
+import asyncssh.sk_ecdsa
+import asyncssh.sk_eddsa
 
 _log = logging.getLogger("tunnels")
 
@@ -20,6 +26,10 @@ TOUCH_TIMEOUT = 60.0
 
 #: Seconds without a signature until it is said that the token waits for a touch; many keys need none.
 _SAID_AFTER = 1.0
+
+#: Where asyncssh uses what it imports from its module `asyncssh.sk`.
+_USERS: tuple[Any, ...] = (asyncssh.sk_ecdsa, asyncssh.sk_eddsa)
+_waking = threading.Lock()
 
 _VERIFY = 0x04  # SSH_SK_USER_VERIFICATION_REQD
 
@@ -32,6 +42,22 @@ def lives_in_a_token(algorithm: bytes) -> bool:
 def installed() -> bool:
     """Whether tokens can be spoken with directly."""
     return importlib.util.find_spec("fido2") is not None
+
+
+def wake() -> None:
+    """Have asyncssh load what speaks with tokens, which `lean_import` has kept it from. Takes 100 ms the first time.
+
+    Where it cannot be loaded, signing goes on to say so.
+    """
+    tokens: Any = asyncssh.sk
+    with _waking:
+        if getattr(tokens, "sk_available", True) or not installed():
+            return
+        importlib.reload(tokens)
+        for user in _USERS:
+            for name in ("sk_enroll", "sk_sign", "sk_use_webauthn", "sk_webauthn_prefix"):
+                if hasattr(user, name):
+                    setattr(user, name, getattr(tokens, name))
 
 
 def why_not_directly(path: object, private: asyncssh.SSHKey | None = None) -> str:

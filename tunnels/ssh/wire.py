@@ -23,7 +23,6 @@ import asyncio
 import os
 import struct
 import time
-from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
 import asyncssh
@@ -67,7 +66,7 @@ class Wire(asyncio.BufferedProtocol):
         self._transport: Any = private._transport  # noqa: SLF001
         self._incoming, self._opened = buffers.incoming, buffers.opened
         self._plain, self._sealed = buffers.plain, buffers.sealed
-        self._noise = Noise()
+        self._noise = buffers.noise
         self._file = -1  # descriptor of the socket, where there is one
         self._rest = b""  # the beginning of a packet
         self._sealer: Sealer | None = None
@@ -77,7 +76,7 @@ class Wire(asyncio.BufferedProtocol):
         self._between = False  # asyncssh is between two packets, with the keys of `_opener`
         self._full = False  # the socket takes no more
         self._backlog = 0  # bytes that were sent all the same since then
-        self._waiting: deque[ForwardChannel] = deque()
+        self._waiting: list[ForwardChannel] = []  # a deque takes 760 bytes
         self._heard_at = self._loop.time()
         self._send_packet = conn.send_packet
         self._send_deferred = private._send_deferred_packets  # noqa: SLF001
@@ -380,7 +379,7 @@ class Wire(asyncio.BufferedProtocol):
         """Let channels send, each in its turn, until the socket is full."""
         waiting = self._waiting
         while waiting and not self.blocked:
-            channel = waiting.popleft()
+            channel = waiting.pop(0)
             channel.queued = False
             channel.pump(QUANTUM)
 
