@@ -1,6 +1,6 @@
 """Keys that live in a FIDO token (sk-ssh-ed25519@openssh.com and its like; openssh-portable, PROTOCOL.u2f).
 
-The agent speaks with the token best. Directly it takes ``pip install tunnels[fido]``.
+The agent speaks with the token best. Directly it takes ``pip install tunnels[fido2]``.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def wake() -> None:
 def why_not_directly(path: object, private: asyncssh.SSHKey | None = None) -> str:
     """Why the key in this file cannot be used without the agent, and what to do; empty if it can be."""
     if not installed():
-        return f"it lives in a security key: `ssh-add {path}`, or install tunnels[fido]"
+        return f"it lives in a security key: `ssh-add {path}`, or install tunnels[fido2]"
     if getattr(private, "_flags", 0) & _VERIFY:
         return f"its security key wants a PIN, which only the agent can ask for: `ssh-add {path}`"
     return ""
