@@ -25,20 +25,6 @@ LARGEST_BACKLOG = 8 * 1024 * 1024
 LARGEST_DEFERRED = 64 * 1024
 
 
-class Buffers(threading.local):
-    """Used by one connection at a time: a read, what is made of it, and a write happen in one go."""
-
-    def __init__(self) -> None:
-        self.incoming = memoryview(bytearray(READ))
-        self.opened = memoryview(bytearray(LARGEST_PACKET))
-        self.plain = memoryview(bytearray(LARGEST_PACKET + OVERHEAD))
-        self.sealed = memoryview(bytearray(max(WRITE, LARGEST_PACKET) + 2 * OVERHEAD))
-
-
-#: Those of the thread that asks.
-buffers = Buffers()
-
-
 class Noise:
     """Random padding (RFC 4253 section 6), drawn a page at a time."""
 
@@ -53,3 +39,18 @@ class Noise:
             self._page, at = os.urandom(4096), 0
         self._at = at + size
         return self._page[at : at + size]
+
+
+class Buffers(threading.local):
+    """Used by one connection at a time: a read, what is made of it, and a write happen in one go."""
+
+    def __init__(self) -> None:
+        self.incoming = memoryview(bytearray(READ))
+        self.opened = memoryview(bytearray(LARGEST_PACKET))
+        self.plain = memoryview(bytearray(LARGEST_PACKET + OVERHEAD))
+        self.noise = Noise()
+        self.sealed = memoryview(bytearray(max(WRITE, LARGEST_PACKET) + 2 * OVERHEAD))
+
+
+#: Those of the thread that asks.
+buffers = Buffers()

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, cast
 import asyncssh
 from cryptography.exceptions import InvalidTag
 
-from tunnels.ssh.buffers import LARGEST_BACKLOG, LARGEST_DEFERRED, LARGEST_PACKET, WRITE, Noise, buffers
+from tunnels.ssh.buffers import LARGEST_BACKLOG, LARGEST_DEFERRED, LARGEST_PACKET, WRITE, buffers
 from tunnels.ssh.carrier import Carrier
 from tunnels.ssh.gcm import OVERHEAD, TAG, Opener, Sealer, can_borrow, padding
 
