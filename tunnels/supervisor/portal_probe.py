@@ -13,7 +13,19 @@ from collections.abc import Callable
 from typing import Protocol
 
 from tunnels import process
-from tunnels.core.captive import NO_DOUBT, NOBODY, REFUSAL, SILENCE, Doubt, Reply, Verdict, judge, read_reply
+from tunnels.core.captive import (
+    NO_DOUBT,
+    NOBODY,
+    REFUSAL,
+    SILENCE,
+    Doubt,
+    Reply,
+    Verdict,
+    judge,
+    portal_error,
+    read_reply,
+)
+from tunnels.errors import HostUnreachable, NameNotResolved, TunnelsError
 from tunnels.tasks import TaskScope
 
 #: Seconds for an answer: at first, and while it is only asked whether the login page is still there.
@@ -124,3 +136,15 @@ async def _ask_manager(*, anew: bool) -> str:
     except (OSError, ValueError):
         return ""
     return done.output.decode("ascii", "replace").strip() if done.status == 0 else ""
+
+
+async def explain(error: TunnelsError) -> TunnelsError:
+    """Say why one attempt has failed, for who makes only that one: a login page, or what it was said to be."""
+    if not isinstance(error, HostUnreachable | NameNotResolved):
+        return error
+    probe = HttpPortalProbe()
+    try:
+        verdict = await probe.look(())
+    finally:
+        await probe.aclose()
+    return portal_error(verdict) if verdict.captive else error
