@@ -18,14 +18,14 @@ def listen(conn: Any, tell: Callable[[bytes], None]) -> None:
     receive: Callable[[], bool] | None = getattr(conn, "_recv_handler", None)
     if receive is None:
         return
-    told = 0
+    told = b""
 
     def hear() -> bool:
         nonlocal told
         # Each call takes one line away, so what came first is only there at the first.
         heard = bytes(getattr(conn, "_inpbuf", b"")[:MAX_HEARD])
-        if len(heard) > told and not heard.startswith(b"SSH-"):
-            told = len(heard)
+        if len(heard) > len(told) and heard.startswith(told) and not heard.startswith(b"SSH-"):
+            told = heard
             tell(heard)
         return receive()
 

@@ -138,11 +138,11 @@ async def _ask_manager(*, anew: bool) -> str:
     return done.output.decode("ascii", "replace").strip() if done.status == 0 else ""
 
 
-async def explain(error: TunnelsError) -> TunnelsError:
+async def explain(error: TunnelsError, *, port: int = _HTTP) -> TunnelsError:
     """Say why one attempt has failed, for who makes only that one: a login page, or what it was said to be."""
     if not isinstance(error, HostUnreachable | NameNotResolved):
         return error
-    probe = HttpPortalProbe()
+    probe = HttpPortalProbe(port=port)
     try:
         verdict = await probe.look(())
     finally:
