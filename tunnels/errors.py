@@ -12,7 +12,7 @@
     ├── NeedsPerson             a question, and no terminal to ask it on      exit 5
     ├── ConnectError            the SSH connection could not be made
     │   ├── HostUnreachable     refused, no route, timed out                           retried
-    │   │   └── NotSsh          what answered is no SSH server
+    │   │   └── NotSsh          what answers is no SSH server                          retried
     │   ├── CaptivePortal       a Wi-Fi wants somebody to log in with a browser        retried
     │   ├── NameNotResolved     DNS                                                    retried
     │   ├── HandshakeFailed     not SSH, or nothing in common                          permanent
@@ -157,6 +157,8 @@ class HostUnreachable(ConnectError):
 
 class NotSsh(HostUnreachable):
     """Something else answers on the port of the SSH server: the wrong port, or a machine in between."""
+
+    code = "not-ssh"
 
     def __init__(self, message: str, *, hint: str | None = None, heard: bytes = b"") -> None:
         super().__init__(message, hint=hint)

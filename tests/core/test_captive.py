@@ -16,6 +16,7 @@ from tunnels.core.captive import (
     Reply,
     Verdict,
     has_moved_inside,
+    is_this_machine,
     judge,
     login_page,
     manner,
@@ -168,6 +169,12 @@ def test_a_name_that_leads_inside_is_known_by_where_it_led(
     before: list[str], now: list[str], expected: bool
 ) -> None:
     assert has_moved_inside(before, now) is expected
+
+
+def test_nothing_is_in_the_way_to_this_machine() -> None:
+    assert is_this_machine(["127.0.0.1", "::1"])
+    assert not is_this_machine(["127.0.0.1", "9.9.9.9"])
+    assert not is_this_machine([])
 
 
 def test_the_error_says_where_to_log_in() -> None:

@@ -114,4 +114,4 @@ def test_whoever_does_not_want_it_is_not_looked_after(laptop: Laptop, travelling
     with login_page(laptop, ssh="answers"):
         travelling.run("up", "--no-wait", "work")
         eventually(lambda: travelling.tunnel("work")["attempt"] >= 3, within=60, what="the third attempt")
-        assert code(travelling) == "host-unreachable"
+        assert code(travelling) == "not-ssh"

@@ -165,6 +165,18 @@ async def test_a_name_that_led_to_the_internet_and_leads_inside_is_said() -> Non
         assert probe.looks == [(("10.0.0.1",), Doubt(moved=True), False)]
 
 
+async def test_nothing_is_asked_about_the_way_to_this_machine() -> None:
+    probe = Probe(LOGIN)
+    async with rigged(portals=probe) as rig:
+        rig.connector.addresses = ("127.0.0.1", "::1")
+        rig.tunnel.start()
+        await fails(rig)
+        assert rig.clock.alarms == [0.5]
+        rig.retry_now()
+        await fails(rig, WEB)
+        assert (rig.state(), probe.looks) == (TunnelState.FAILED, [])
+
+
 async def test_a_refused_login_got_through() -> None:
     probe = Probe(LOGIN)
     async with rigged(portals=probe) as rig:

@@ -146,6 +146,12 @@ def is_private(address: str) -> bool:
     return (found.is_private or shared) and not found.is_loopback and not found.is_unspecified
 
 
+def is_this_machine(addresses: Iterable[str]) -> bool:
+    """Whether these are addresses of this machine, to which no network is in the way."""
+    addresses = tuple(addresses)
+    return bool(addresses) and all(each == "::1" or each.startswith("127.") for each in addresses)
+
+
 _SHARED = ipaddress.ip_network("100.64.0.0/10")  # of a provider's NAT
 
 

@@ -21,6 +21,7 @@ from tunnels.core.captive import (
     Doubt,
     Reply,
     Verdict,
+    is_this_machine,
     judge,
     portal_error,
     read_reply,
@@ -138,9 +139,9 @@ async def _ask_manager(*, anew: bool) -> str:
     return done.output.decode("ascii", "replace").strip() if done.status == 0 else ""
 
 
-async def explain(error: TunnelsError, *, port: int = _HTTP) -> TunnelsError:
+async def explain(error: TunnelsError, addresses: tuple[str, ...] = (), *, port: int = _HTTP) -> TunnelsError:
     """Say why one attempt has failed, for who makes only that one: a login page, or what it was said to be."""
-    if not isinstance(error, HostUnreachable | NameNotResolved):
+    if not isinstance(error, HostUnreachable | NameNotResolved) or is_this_machine(addresses):
         return error
     probe = HttpPortalProbe(port=port)
     try:

@@ -15,7 +15,15 @@ import asyncio
 from collections.abc import Callable
 
 from tunnels.core import events as ev
-from tunnels.core.captive import Doubt, Manner, Verdict, has_moved_inside, manner, portal_error
+from tunnels.core.captive import (
+    Doubt,
+    Manner,
+    Verdict,
+    has_moved_inside,
+    is_this_machine,
+    manner,
+    portal_error,
+)
 from tunnels.core.lifecycle import Lifecycle
 from tunnels.core.state import TunnelState
 from tunnels.errors import (
@@ -78,7 +86,8 @@ class PortalWatch:
     def found(self, addresses: tuple[str, ...]) -> None:
         """An attempt is about to dial these."""
         self._addresses = addresses
-        if self._probe is not None and self._portal is None and self._task is None:
+        is_idle = self._portal is None and self._task is None
+        if self._probe is not None and is_idle and not is_this_machine(addresses):
             self._timer.set(self._loop.time() + SLOW, self._look)
 
     def failed(self, error: TunnelsError) -> TunnelsError:
@@ -89,7 +98,8 @@ class PortalWatch:
         self._stranger = error if isinstance(error, NotSsh) else None
         if self._portal is not None:
             return self._portal
-        if self._stranger is not None or self._loop.time() - self._looked >= LOOK_AGAIN:
+        is_due = self._loop.time() - self._looked >= LOOK_AGAIN and not is_this_machine(self._addresses)
+        if self._stranger is not None or is_due:
             self._look()
         else:
             self._timer.cancel()
@@ -120,7 +130,9 @@ class PortalWatch:
             None if self._stranger is None else manner(self._stranger.heard),
             has_moved_inside(self._reached, self._addresses),
         )
-        verdict = await self._probe.look(self._addresses, doubt, again=self._portal is not None)
+        verdict = Verdict(False)
+        if not is_this_machine(self._addresses):
+            verdict = await self._probe.look(self._addresses, doubt, again=self._portal is not None)
         if self._task is not asyncio.current_task():
             return
         self._task = None
