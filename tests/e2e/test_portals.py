@@ -53,7 +53,7 @@ def test_a_tunnel_behind_a_login_page_says_so_and_is_up_soon_after_the_login(
     with login_page(laptop, ssh=ssh, inline=inline):
         travelling.run("up", "--no-wait", "work")
         tunnel = behind_a_login_page(travelling)
-        url = "http://192.0.2.1/" if inline else URL
+        url = "http://203.0.113.113/" if inline else URL
         assert tunnel["error"]["message"].startswith(f"Wi-Fi login page at {url}:")  # type: ignore[index]
         assert (tunnel["attempt"], tunnel["offline"]) == (0, False)
     free = time.monotonic()

@@ -4,7 +4,7 @@ A captive portal (RFC 8952) lets nothing through until somebody has logged in wi
 answers whatever is asked over plain HTTP. How it is found out, and why so:
 
 * Nobody is asked who is not concerned. No vendor's "am I online" page learns when a tunnel of yours is down.
-* **The address that is nobody's.** 192.0.2.1 is reserved for documentation (RFC 5737): no machine has it, and
+* **The address that is nobody's.** 203.0.113.113 is reserved for documentation (RFC 5737): no machine has it, and
   what is sent to it ends at the first router. A page that comes from there can only be from one in between. That
   is proof, where a page from the SSH host itself is none: many have a web server, and it redirects too.
 * **The SSH host's port 80** is asked only where something that is no SSH server answered in its place, or where
@@ -28,8 +28,8 @@ from urllib.parse import urljoin, urlsplit
 from tunnels.core.http_head import HeadReader, Rejected
 from tunnels.errors import CaptivePortal
 
-#: TEST-NET-1 (RFC 5737 section 3): the address of nobody.
-NOBODY = "192.0.2.1"
+#: TEST-NET-3 (RFC 5737 section 3): the address of nobody.
+NOBODY = "203.0.113.113"
 
 #: What NetworkManager says where it has found one (nmcli(1), "networking connectivity").
 PORTAL = "portal"

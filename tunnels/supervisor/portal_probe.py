@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -59,9 +60,9 @@ class PortalProbe(Protocol):
 class HttpPortalProbe:
     """The real one."""
 
-    def __init__(self, *, port: int = _HTTP, clock: Callable[[], float] | None = None) -> None:
+    def __init__(self, *, port: int = _HTTP, clock: Callable[[], float] = time.monotonic) -> None:
         self._port = port
-        self._clock = clock or asyncio.get_running_loop().time
+        self._clock = clock
         self._scope = TaskScope("login pages")
         self._asking: asyncio.Task[Reply] | None = None  # the address that is nobody's
         self._asked = -_FRESH  # when its last answer came
