@@ -8,7 +8,7 @@ from tunnels.core.address import Address
 from tunnels.core.forward import Forward
 from tunnels.core.lifecycle import Lifecycle
 from tunnels.core.state import TunnelState
-from tunnels.errors import DialError, TunnelsError
+from tunnels.errors import CaptivePortal, DialError, TunnelsError
 
 
 class TunnelLog(logging.LoggerAdapter[logging.Logger]):
@@ -25,7 +25,8 @@ class TunnelLog(logging.LoggerAdapter[logging.Logger]):
         match machine.state:
             case TunnelState.BACKOFF:
                 assert machine.retry_at is not None
-                offline = "" if machine.online else "; offline, waits for the network"
+                has_way = machine.online or isinstance(machine.error, CaptivePortal)
+                offline = "" if has_way else "; offline, waits for the network"
                 delay = max(0.0, machine.retry_at - now)
                 self.warning("%s%s; attempt %d in %.1f s", error, offline, machine.attempt + 1, delay)
             case TunnelState.FAILED:
@@ -64,6 +65,13 @@ class TunnelLog(logging.LoggerAdapter[logging.Logger]):
         """There is a route again, or another one."""
         if state is not TunnelState.IDLE:
             self.info("there is a route to %s again" if was_offline else "the way to %s has changed", host)
+
+    def portal(self, portal: CaptivePortal | None) -> None:
+        """A login page is in the way, or has gone."""
+        if portal is None:
+            self.info("the login page has gone")
+        else:
+            self.warning("%s", portal.message)
 
     def forward_healed(self, forward: Forward, seconds: float) -> None:
         """A forward that could not listen does now."""
