@@ -40,6 +40,15 @@ WORDS: dict[str, str | None] = {
         "(fail2ban), or something that is not an SSH server answers there. It is tried again, after 1 s at first and "
         "then less and less often, up to `retry.max`; at once when the network changes or a client waits."
     ),
+    "not-ssh": (
+        "Something answers on the port of the SSH server, and it does not speak SSH: is the port right? A machine in "
+        "between can do that too. It is tried again."
+    ),
+    "captive-portal": (
+        "The Wi-Fi wants you to log in on a page first, whose address stands in the message: open it in a browser. "
+        "The tunnel dials by itself as soon as the page is gone. `captive_portal = false` in the profile switches off "
+        "the looking."
+    ),
     "name-not-resolved": (
         "Is the name right, is this machine online, is the VPN up? Behind a jump host the name is looked up there. "
         "It is tried again."

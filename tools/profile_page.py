@@ -51,7 +51,7 @@ _GROUPS: dict[str, tuple[str, ...]] = {
         *("ciphers", "compression"),
     ),
     "What is forwarded": ("local", "remote", "dynamic", "exit_on_forward_failure", "remote_unlink", "probe"),
-    "Staying up": ("keepalive", "keepalive_count", "connect_timeout", "hold", "retry"),
+    "Staying up": ("keepalive", "keepalive_count", "connect_timeout", "hold", "retry", "captive_portal"),
     "When": ("on_demand", "idle_timeout", "autostart"),
     "Telling you": ("description", "tags", "on_up", "on_down", "on_failed", "notify"),
 }
