@@ -133,3 +133,11 @@ def test_it_answers_what_asyncssh_asks_a_transport() -> None:
     carrier.link_paused()
     carrier.link_resumed()
     carrier.link_lost()
+
+
+def test_who_comes_later_is_told_that_the_jump_host_takes_no_more() -> None:
+    carrier, _, _ = carried()
+    carrier.pause_writing()
+    assert carrier.get_write_buffer_size() > 0
+    carrier.resume_writing()
+    assert carrier.get_write_buffer_size() == 0

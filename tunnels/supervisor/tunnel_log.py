@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable
 
 from tunnels.core.address import Address
 from tunnels.core.forward import Forward
@@ -10,12 +12,23 @@ from tunnels.core.lifecycle import Lifecycle
 from tunnels.core.state import TunnelState
 from tunnels.errors import CaptivePortal, DialError, TunnelsError
 
+#: Seconds between two lines that say the same of the same destination. A program that tries again and again would
+#: push everything else out of the log.
+REFUSED_INTERVAL = 10.0
+
+#: Destinations of which it is remembered when that was said.
+MOST_REFUSED = 64
+
 
 class TunnelLog(logging.LoggerAdapter[logging.Logger]):
     """Every line of a tunnel carries its name."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(logging.getLogger("tunnels.tunnel"), {"tunnel": name})
+        self._clock = clock
+        self._refused: dict[
+            tuple[str, str], tuple[float, int]
+        ] = {}  # said when, and not said how often since
         self._asked: tuple[int, float] | None = None  # in which attempt, and when
 
     def state(self, host: str, machine: Lifecycle, now: float) -> None:
@@ -42,8 +55,17 @@ class TunnelLog(logging.LoggerAdapter[logging.Logger]):
                 self.info("%s", state.value)
 
     def client_refused(self, connect: Address, error: DialError) -> None:
-        """A client could not be served."""
-        self.warning("a client could not reach %s: %s", connect, error.message)
+        """A client could not be served. It is said at once, and then now and then with how many more."""
+        now, key = self._clock(), (str(connect), error.message)
+        said, unsaid = self._refused.pop(key, (float("-inf"), 0))
+        if now - said < REFUSED_INTERVAL:
+            self._refused[key] = said, unsaid + 1
+            return
+        self._refused[key] = now, 0
+        if len(self._refused) > MOST_REFUSED:
+            del self._refused[next(iter(self._refused))]
+        others = f" ({unsaid} more since it was last said)" if unsaid else ""
+        self.warning("a client could not reach %s: %s%s", connect, error.message, others)
 
     def destination(self, forward: Forward, error: DialError | None) -> None:
         """A probe has found that a destination has gone, or is there again."""
