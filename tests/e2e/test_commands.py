@@ -197,6 +197,8 @@ def test_status_as_json_has_the_shape_of_the_contract(tunnels: Tunnels, site: Si
         "started_at": str,
         "config": str,
         "config_error": type(None),
+        "file_limit": int,
+        "turned_away": int,
     }
     assert status["daemon"]["pid"] == tunnels.daemon_pid()
     assert status["daemon"]["config"] == str(tunnels.profiles)

@@ -206,7 +206,7 @@ def test_check_shows_how_a_profile_resolves(tunnels: Tunnels) -> None:
 
 def test_check_says_that_a_listener_can_be_reached_from_other_machines(tunnels: Tunnels) -> None:
     tunnels.write(work={"host": "bastion", "ssh_config": "none", "local": ["*:15432:db:5432"]})
-    assert "other machines" in tunnels.run("check", expect=OK).words
+    assert "open to everyone on your networks" in tunnels.run("check", expect=OK).words
 
 
 def test_edit_takes_a_good_change_and_refuses_a_bad_one(tunnels: Tunnels) -> None:

@@ -34,6 +34,7 @@ from tunnels.errors import (
     HostUnreachable,
     ListenError,
     LoginRefused,
+    NotSsh,
     TunnelsError,
 )
 from tunnels.forwarding.channel import ChannelEnd, LinkLost, Origin
@@ -371,8 +372,9 @@ async def test_a_server_that_is_none_says_what_else_it_may_be() -> None:
             await peer.send(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
             peer.end()
             error = await attempt
-    assert isinstance(error, HostUnreachable)
-    assert "no SSH server at all" in (error.hint or "")
+    assert isinstance(error, NotSsh)
+    assert "is no SSH server but a web server" in error.message
+    assert "check the host and the port" in (error.hint or "")
 
 
 # --- jump hosts -----------------------------------------------------------------------------------

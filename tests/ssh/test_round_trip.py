@@ -91,6 +91,14 @@ async def test_the_end_of_a_connection_is_no_answer(clock: Clock) -> None:
     assert measured.milliseconds == 20.0
 
 
+async def test_the_shortest_is_remembered(clock: Clock) -> None:
+    measured = watch(Connection(clock, 0.03, 0.02, 0.5))
+    assert measured.shortest is None
+    for shortest in (30.0, 20.0, 20.0):
+        await measured.measure()
+        assert measured.shortest == shortest
+
+
 # --- probes ---------------------------------------------------------------------------------------
 
 

@@ -167,7 +167,7 @@ class SshConnection:
             await self._conn.create_unix_connection(session, connect.path)
 
     def _round_trip_seconds(self) -> float | None:
-        milliseconds = self._round_trip.milliseconds
+        milliseconds = self._round_trip.shortest
         return None if milliseconds is None else milliseconds / 1000
 
     async def listen(self, address: Address, acceptor: Acceptor) -> RemoteListener:

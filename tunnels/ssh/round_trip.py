@@ -11,7 +11,7 @@ import asyncssh
 
 
 class RoundTrip:
-    """The last measured round trip of a connection.
+    """The last measured round trip of a connection, and the shortest.
 
     asyncssh has no public name for what sends a keepalive and waits for its answer; where the private
     one is missing, nothing is measured and nothing breaks.
@@ -19,6 +19,9 @@ class RoundTrip:
 
     def __init__(self, conn: asyncssh.SSHClientConnection) -> None:
         self.milliseconds: float | None = None
+        self.shortest: float | None = (
+            None  #: milliseconds: the path itself, with nothing queued before or in it
+        )
         self._conn = conn
         self._ask: Any = getattr(conn, "_make_keepalive_request", None)
         if self._ask is not None:
@@ -42,6 +45,7 @@ class RoundTrip:
         await self._ask()
         if not self._conn.is_closed():  # a connection that ends answers everything at once
             self.milliseconds = round((time.perf_counter() - started) * 1000, 2)
+            self.shortest = min(self.milliseconds, self.shortest or self.milliseconds)
 
     async def answers(self, limit: float, signs: Callable[[], object] = lambda: None) -> bool:
         """Send a keepalive; whether its answer comes within ``limit`` seconds.

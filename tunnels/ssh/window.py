@@ -28,7 +28,10 @@ class Window:
     def __init__(
         self, clock: Callable[[], float], round_trip: Callable[[], float | None], size: int = INITIAL
     ) -> None:
-        """``clock`` is in seconds, and ``round_trip`` the latest one of the connection, if there is any."""
+        """``clock`` is in seconds, and ``round_trip`` the shortest one of the connection, if there is any.
+
+        The latest may have waited for a busy machine; a burst into a reader's buffers would look like a long path.
+        """
         self._clock = clock
         self._round_trip = round_trip
         self._granted_at = clock()

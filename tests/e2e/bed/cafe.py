@@ -16,10 +16,12 @@ from tests.e2e.bed.netns import SERVER_4, run
 from tests.e2e.bed.ports import accepts
 from tests.e2e.bed.product import Tunnels
 from tests.e2e.bed.wait import eventually
+from tunnels.core.captive import NOBODY
 
 PROXY = 1080
 
-# What the kernel says by itself to its IPv6 neighbours is nobody's traffic.
+# What the kernel says by itself to its IPv6 neighbours is nobody's traffic. While the server is away the daemon
+# asks for a login page at the address of nobody: that is its own question, and no page of a browser goes there.
 _WATCH = f"""
 table inet watch {{
   counter outside {{}}
@@ -27,6 +29,7 @@ table inet watch {{
   chain out {{
     type filter hook output priority 0; policy accept;
     oifname != "lo" ip daddr {SERVER_4} tcp dport {PORT} accept
+    oifname != "lo" ip daddr {NOBODY} tcp dport 80 accept
     oifname != "lo" icmpv6 type {{ nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert }} accept
     oifname != "lo" icmpv6 type {{ mld-listener-report, mld2-listener-report }} accept
     oifname != "lo" counter name outside
