@@ -52,11 +52,11 @@ def test_a_far_name_proves_something_only_if_it_is_reached_and_not_known_here(
 
 
 def test_requests_by_address_are_counted_and_named_as_what_they_are_a_sign_of() -> None:
-    check = leak_report.by_address(proxy(clients_total=20, by_address=12), own=3)
+    check = leak_report.by_address(proxy(clients_total=20, by_address=12))
     assert check.verdict is Verdict.NOTICED
     assert check.text.startswith("12 requests so far came with an address")
-    assert leak_report.by_address(proxy(clients_total=20), own=3).verdict is Verdict.PASSED
-    assert leak_report.by_address(proxy(clients_total=3), own=3).verdict is Verdict.UNKNOWN
+    assert leak_report.by_address(proxy(clients_total=1)).verdict is Verdict.PASSED
+    assert leak_report.by_address(proxy(clients_total=0)).verdict is Verdict.UNKNOWN
 
 
 def test_a_proxy_that_others_can_reach_is_worth_a_look() -> None:

@@ -22,12 +22,10 @@ from tunnels.cli.through import (
     way_through,
 )
 from tunnels.cli.up import DEFAULT_TIMEOUT, seconds_of
-from tunnels.client import Client
 from tunnels.core import leak_report
 from tunnels.core.leak_report import Check, Verdict
 from tunnels.core.logline import printable, shortened
 from tunnels.core.socks_words import BIND, CONNECT, UDP_ASSOCIATE
-from tunnels.core.status import ForwardStatus
 from tunnels.errors import DialError, NotAsAsked, UsageError
 
 #: A domain that answers for everybody and belongs to nobody (RFC 2606): a name in it is really asked for.
@@ -80,8 +78,7 @@ def leaktest(
         checks.append(leak_report.far_name(host, code, known_here=proxy_probe.resolves_here(host)))
     if url is not None:
         checks.append(asked.page(url))
-    status = _status_of(way)
-    checks += [leak_report.by_address(status, asked.count), leak_report.reach(status)]
+    checks += [leak_report.by_address(way.forward), leak_report.reach(way.forward)]
     if as_json:
         output.print_json(leak_report.to_json(way.tunnel, str(way.proxy), checks))
     else:
@@ -92,15 +89,13 @@ def leaktest(
 
 
 class _Asked:
-    """Asks the proxy, and counts how often."""
+    """Asks the proxy."""
 
     def __init__(self, way: Way) -> None:
         self._proxy = way.proxy
-        self.count = 0
 
     def reply(self, command: int, host: str, port: int) -> int:
         """The code of the proxy's reply. Raises NotAsAsked where there is none."""
-        self.count += 1
         try:
             return proxy_probe.ask(self._proxy, command, host, port)
         except DialError as error:
@@ -126,7 +121,6 @@ class _Asked:
 
     def page(self, url: str) -> Check:
         """Fetch what says from where it is asked."""
-        self.count += 1
         try:
             said = proxy_probe.fetch(self._proxy, url)
         except DialError as error:
@@ -147,16 +141,6 @@ def _host_and_port(text: str | None) -> tuple[str | None, int]:
     if not (host and port.isdigit() and 0 < int(port) < 65536):
         raise UsageError(f"--name: {text} is not a name, or a name and a port", hint="intranet.corp:443")
     return host, int(port)
-
-
-def _status_of(way: Way) -> ForwardStatus:
-    """The forward after all this."""
-    with Client.connect() as client:
-        for tunnel in client.status().tunnels:
-            for forward in tunnel.forwards:
-                if (tunnel.name, forward.kind, forward.listen) == (way.tunnel, "dynamic", way.forward.listen):
-                    return forward
-    raise NotAsAsked(f"{way.tunnel} was taken down", hint=f"tunnels up {way.tunnel}")
 
 
 def _show(check: Check) -> None:

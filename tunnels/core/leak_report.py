@@ -87,12 +87,11 @@ def far_name(name: str, code: int, *, known_here: bool) -> Check:
     )
 
 
-def by_address(forward: ForwardStatus, own: int) -> Check:
+def by_address(forward: ForwardStatus) -> Check:
     """Requests that came with an address are from programs that have resolved the name themselves, here.
 
-    ``own`` is how many of the requests were ours.
+    ``forward`` is as it was before the test asked anything.
     """
-    others = max(0, forward.clients_total - own)
     if forward.by_address:
         noun = "request" if forward.by_address == 1 else "requests"
         return Check(
@@ -102,7 +101,7 @@ def by_address(forward: ForwardStatus, own: int) -> Check:
             "a program has resolved names itself, and its questions went past the tunnel",
             "whether it was told an address to begin with; curl wants socks5h:// and not socks5://",
         )
-    if not others:
+    if not forward.clients_total:
         return Check("by-address", Verdict.UNKNOWN, "no program has used this proxy yet")
     return Check(
         "by-address",
