@@ -128,7 +128,7 @@ STATES: dict[str, tuple[TunnelStatus, str]] = {
         tunnel(since=NOW - 3, rtt_ms=0.52, reconnects=2, error=LOST),
         """
         ● work-db  up 3.0s · bastion · 0.5 ms · 2 reconnects · last error: the server
-        did not answer the keepalives
+          did not answer the keepalives
             localhost:5432 → db.internal:5432
         """,
     ),
@@ -227,7 +227,7 @@ STATES: dict[str, tuple[TunnelStatus, str]] = {
         tunnel(state=TunnelState.BACKOFF, retry_at=NOW + 30, error=LOST, offline=True, forwards=(WAITING,)),
         """
         ◌ work-db  backoff 0.0s · bastion · offline, waits for the network · attempt 1
-        in 30s
+          in 30s
             the server did not answer the keepalives
             localhost:5432 → db.internal:5432
         """,

@@ -13,6 +13,7 @@ from tunnels.core.status import DaemonStatus, DestinationStatus, ForwardStatus, 
 if TYPE_CHECKING:
     from rich.console import Group
     from rich.padding import Padding
+    from rich.table import Table
     from rich.text import Text
 
 #: A mark and a colour for each state; the mark alone must do where there is no colour.
@@ -57,13 +58,19 @@ def turned_away(daemon: DaemonStatus) -> str:
     )
 
 
-def hanging(line: Text) -> Padding | Text:
-    """A line whose continuation, on a narrow terminal, stays below its indented beginning."""
+def hanging(line: Text) -> Padding | Table | Text:
+    """A line whose continuation, on a narrow terminal, stays below its beginning: after its indent, or its mark."""
     from rich.padding import Padding  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
 
     if not line.plain:  # of nothing, Padding makes no line at all
         return line
-
+    if line.plain[1:2] == " " and not (line.plain[0].isalnum() or line.plain[0] == " "):
+        row = Table.grid()
+        row.add_column(width=2, no_wrap=True)
+        row.add_column(overflow="fold")
+        row.add_row(line[:2], line[2:])
+        return row
     indent = len(line.plain) - len(line.plain.lstrip(" "))
     return Padding(line[indent:], (0, 0, 0, indent), expand=False)
 
