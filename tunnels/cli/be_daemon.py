@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -27,6 +28,10 @@ def words_of(arguments: Sequence[str]) -> Words | None:
 
 def be_daemon(config: str | None, *, ready_fd: int | None) -> int:
     """Be the daemon. Returns the exit code."""
-    from tunnels.daemon.app import ready_on, run_daemon  # noqa: PLC0415 - the engine, which only this needs
+    gc.disable()  # nothing that is imported is garbage: it would be looked through for 25 of 400 ms
+    try:
+        from tunnels.daemon.app import ready_on, run_daemon  # noqa: PLC0415 - the engine, which only this needs
+    finally:
+        gc.enable()
 
     return run_daemon(config_path(config), ready=ready_on(ready_fd))

@@ -30,6 +30,9 @@ from tests.e2e.bed.wait import eventually
 
 COMMAND = (sys.executable, "-m", "tunnels")
 
+#: Switches of the whole program that hold for the one under test as well: a run of everything without the fast path.
+PASSED_ON = ("TUNNELS_FAST_PATH",)
+
 OK, NOT_AS_ASKED, USAGE, NOT_RUNNING, NO_SUCH_PROFILE, NEEDS_PERSON = range(6)
 """The exit codes of the contract."""
 
@@ -188,6 +191,7 @@ class Tunnels:
             "TUNNELS_CONFIG": str(self.profiles),
             "TUNNELS_RUNTIME_DIR": str(self.runtime),
             "TUNNELS_STATE_DIR": str(self.state),
+            **{name: os.environ[name] for name in PASSED_ON if name in os.environ},
         }
 
     # --- commands -----------------------------------------------------------------------------
