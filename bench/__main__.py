@@ -87,6 +87,7 @@ def main(arguments: list[str]) -> int:
             found[name] = MEASUREMENTS[name](quick=asked.quick)
         except Exception as exc:  # noqa: BLE001  # the others can be measured all the same
             failed = True
+            print(f"  {type(exc).__name__}: {exc}", file=sys.stderr)
             found[name] = [Figure(name, f"not measured: {exc}")]
         print(f"  {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
     figures = [figure for some in found.values() for figure in some]

@@ -60,8 +60,8 @@ def test_a_window_that_lasts_for_two_round_trips_does_not_grow() -> None:
     assert window.grant() == HALF
 
 
-@pytest.mark.parametrize("round_trip", [None, 0.0])
-def test_without_a_round_trip_it_does_not_grow(round_trip: float | None) -> None:
+@pytest.mark.parametrize("round_trip", [None, 0.0, 0.010])
+def test_without_a_round_trip_or_with_a_short_one_it_does_not_grow(round_trip: float | None) -> None:
     window = Path(round_trip).window()
     use_up(window)
     assert window.grant() == HALF
