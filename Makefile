@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check lint types sshd test-compose test-systemd bench soak docs made pictures dist clean
+.PHONY: demo test test-load check lint types sshd test-compose test-systemd bench soak docs made pictures dist clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
@@ -23,7 +23,13 @@ JOBS ?= 4
 # Without bytecode each of them would compile every test for itself.
 test: export PYTHONDONTWRITEBYTECODE =
 test: $(STAMP) sshd
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not load"
+
+# The rest of the tests: megabytes, thousands of clients, browsers, networks that break.
+test-load: export PYTHONDONTWRITEBYTECODE =
+test-load: $(STAMP) sshd
+	@tests/e2e/need_browsers.sh
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m load
 
 check: lint types
 
@@ -37,7 +43,6 @@ types: $(STAMP)
 # The end-to-end tests talk to a real OpenSSH server.
 sshd:
 	@tests/e2e/need_sshd.sh
-	@tests/e2e/need_browsers.sh
 
 # The same end-to-end tests against the servers of docker-compose.test.yml.
 test-compose: $(STAMP)

@@ -12,6 +12,8 @@ import pytest
 from bench.__main__ import MEASUREMENTS
 from bench.contestants import REPOSITORY
 
+pytestmark = pytest.mark.load
+
 
 def _bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(

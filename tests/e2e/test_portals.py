@@ -15,6 +15,8 @@ from tests.e2e.bed.ports import accepts
 from tests.e2e.bed.product import Tunnels
 from tests.e2e.bed.wait import eventually
 
+pytestmark = pytest.mark.load
+
 WEB_PORT = 8000
 
 UP_WITHIN = 5.0

@@ -19,6 +19,8 @@ from tests.e2e.bed.ports import free_port
 from tests.e2e.bed.product import NOT_AS_ASKED, OK, USAGE, Tunnels
 from tests.e2e.bed.site import Site
 
+pytestmark = pytest.mark.load
+
 URL = f"http://{pages.NAME}:{pages.PORT}/file"
 SAID = "hello from the far side\n"
 
