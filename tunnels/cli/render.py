@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from tunnels.core.client_status import ClientStatus
 from tunnels.core.logline import printable, screenful, shortened
 from tunnels.core.question import Question
 from tunnels.core.state import WORKING, ForwardState, TunnelState
@@ -183,6 +184,23 @@ def route(forward: ForwardStatus) -> str:
             return f"server {forward.listen} → {connect}"
         case _, connect:
             return f"{forward.listen} → {connect}"
+
+
+def client_words(client: ClientStatus, program: tuple[str, int] | None) -> str:
+    """``psql (pid 4711) from 127.0.0.1:51234``, and where it goes, if the forward does not say that."""
+    words = "" if program is None else f"{printable(program[0])} (pid {program[1]})"
+    if client.origin is not None:
+        host, port = client.origin
+        words += f" from {printable(f'[{host}]' if ':' in host else host)}:{port}"
+    elif not words:
+        words = "a program that cannot be seen"
+    return words.strip()
+
+
+def client_facts(client: ClientStatus, forward: ForwardStatus | None) -> str:
+    """For how long, whether it waits, and where it goes, if the forward does not say that."""
+    to = f"→ {printable(client.connect)} · " if forward is None or forward.connect is None else ""
+    return f"{to}{duration(client.seconds)}" + (" · waits for the connection" if client.waiting else "")
 
 
 def duration(seconds: float) -> str:
