@@ -77,7 +77,7 @@ def tunnel_lines(tunnel: TunnelStatus, now: float, *, name_width: int = 0) -> li
     head = Text.assemble((mark, colour), " ", (tunnel.name.ljust(name_width), "bold"), "  ")
     head.append(tunnel.state.value, colour)
     head.append(f" {duration(now - tunnel.since)}")
-    head.append("".join(f" · {fact}" for fact in _facts(tunnel, now)), "dim")
+    head.append("".join(f" · {fact}" for fact in facts(tunnel, now)), "dim")
     lines = [head]
     if tunnel.question is not None:
         lines += question_lines(tunnel.name, tunnel.question)
@@ -103,7 +103,8 @@ def question_lines(name: str, question: Question) -> list[Text]:
     return [*lines, Text(f"    → tunnels auth {name}{again}", "dim")]
 
 
-def _facts(tunnel: TunnelStatus, now: float) -> Iterable[str]:
+def facts(tunnel: TunnelStatus, now: float) -> Iterable[str]:
+    """What there is to know of a tunnel beside its state."""
     if tunnel.host:
         yield tunnel.host
     if tunnel.state is TunnelState.UP:
@@ -138,19 +139,19 @@ def forward_lines(forward: ForwardStatus) -> list[Text]:
         line.append(f"  {printable(forward.error.message)}", "red")
         hint = [Text(f"      → {printable(forward.error.hint)}", "dim")] if forward.error.hint else []
         return [line, *hint]
-    facts = []
+    known = []
     if forward.clients:
-        facts.append(plural(forward.clients, "client"))
+        known.append(plural(forward.clients, "client"))
     if forward.held:
-        facts.append(f"{forward.held} waiting")
+        known.append(f"{forward.held} waiting")
     if forward.bytes_in or forward.bytes_out:
-        facts.append(f"{size(forward.bytes_in)} in, {size(forward.bytes_out)} out")
+        known.append(f"{size(forward.bytes_in)} in, {size(forward.bytes_out)} out")
     if forward.by_address:
-        facts.append(f"{plural(forward.by_address, 'request')} by address")
+        known.append(f"{plural(forward.by_address, 'request')} by address")
     if forward.reachable_by_others:
-        facts.append(f"open to {printable(forward.audience or 'other machines')}")
-    if facts:
-        line.append("  " + " · ".join(facts), "dim")
+        known.append(f"open to {printable(forward.audience or 'other machines')}")
+    if known:
+        line.append("  " + " · ".join(known), "dim")
     if forward.destination is not None and forward.destination.failures:
         line.append(f"  {destination_words(forward.destination)}", "yellow")
     return [line]
