@@ -12,10 +12,12 @@ from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.css.query import NoMatches
 from textual.widgets import Input, Static
 
 from tunnels.cli.render import hanging
 from tunnels.core.logline import printable
+from tunnels.core.question import Question
 from tunnels.core.standing import needs_answer, waits_in_vain
 from tunnels.core.state import WORKING, TunnelState
 from tunnels.core.status import TunnelStatus
@@ -29,6 +31,9 @@ from tunnels.ui.tunnel_list import TunnelList
 
 #: Seconds within which the second press of a key confirms the first.
 _CONFIRM = 4.0
+
+#: Seconds that a message stands where the keys are named otherwise.
+_MESSAGE = 6.0
 
 _KEYS = "u up  d down  r restart  a answer  R reload  l log  / filter  ? help  q quit"
 
@@ -67,7 +72,10 @@ class View(App[None]):
         self._drawn: dict[str, list[Text]] = {}
         self._rates = Rates()
         self._shown_log: tuple[str, ...] = ()
+        self._settled: set[str] = set()  # questions that older snapshots may still show
         self._invited: set[str] = set()  # tunnels whose questions are shown as soon as they are asked
+        self._message = Text()
+        self._message_until = 0.0
         self._pressed: tuple[str, float] = ("", 0.0)
         self._feed = Feed(config, self._tell, self._fail)
 
@@ -83,7 +91,7 @@ class View(App[None]):
                 with VerticalScroll(id="log"):
                     yield Static(id="lines")
         yield Input(placeholder="words of a name, a host, a state, a #tag", compact=True, id="filter")
-        yield Static(_KEYS, id="keys", markup=False)
+        yield Static(id="keys")
 
     def on_mount(self) -> None:
         """Begin."""
@@ -120,7 +128,10 @@ class View(App[None]):
     def _take(self, news: News) -> None:
         self._news = news
         self._rates.add(news.snapshot.tunnels, time.monotonic())
-        self._show_all()
+        try:
+            self._show_all()
+        except NoMatches:  # the screen is being taken down
+            return
         by_name = {tunnel.name: tunnel for tunnel in news.snapshot.tunnels}
         if isinstance(self.screen, QuestionDialog):
             self.screen.news(by_name.get(self.screen.tunnel))
@@ -132,9 +143,12 @@ class View(App[None]):
             tunnel = by_name.get(name)
             if tunnel is None or tunnel.state in WORKING | {TunnelState.FAILED}:
                 self._invited.discard(name)
-            elif tunnel.question is not None and not tunnel.question.stale:
+            elif tunnel.question is not None and not self._is_over(tunnel.question):
                 self._ask(tunnel)
                 return
+
+    def _is_over(self, question: Question) -> bool:
+        return question.stale or question.id in self._settled
 
     def _show_all(self) -> None:
         main = self.screen_stack[0]
@@ -142,6 +156,8 @@ class View(App[None]):
         self._put("#head", [text.head(self._news, self._filter)])
         notice = text.notice(self._news)
         self._put("#notice", [notice])
+        has_message = time.monotonic() < self._message_until
+        self._put("#keys", [self._message if has_message else Text(_KEYS, "dim")])
         main.query_one("#notice").display = bool(notice.plain)
         if self._news is not None:
             shown = rows(self._news.profiles, self._news.snapshot, self._filter)
@@ -236,9 +252,9 @@ class View(App[None]):
 
     def _say(self, words: str, *, severe: bool = False) -> None:
         if words:
-            self.notify(
-                printable(words), severity="error" if severe else "information", timeout=6, markup=False
-            )
+            self._message = Text(printable(words), "red" if severe else "yellow")
+            self._message_until = time.monotonic() + _MESSAGE
+            self._show_all()
 
     def action_answer(self) -> None:
         """Answer the question of the selected tunnel, or of the first that has one."""
@@ -262,9 +278,10 @@ class View(App[None]):
 
         def submit(question_id: str, answer: str) -> None:
             self._invited.add(name)  # a code may follow a password
-            self._submit(name, question_id, answer)
+            self._submit(dialog, question_id, answer)
 
-        self.push_screen(QuestionDialog(tunnel, submit, lambda: self._ask_anew(name)))
+        dialog = QuestionDialog(tunnel, submit, lambda: self._ask_anew(name))
+        self.push_screen(dialog)
 
     def _ask_anew(self, name: str) -> None:
         """Have the server ask again: whoever wants that is here."""
@@ -273,27 +290,27 @@ class View(App[None]):
         config = self._feed.config(self._news.snapshot)
         self._order(lambda: orders.up(name, config))
 
-    def _submit(self, name: str, question_id: str, answer: str) -> None:
+    def _submit(self, dialog: QuestionDialog, question_id: str, answer: str) -> None:
         def run() -> None:
             try:
-                reply = orders.answer(name, question_id, answer)
+                reply = orders.answer(dialog.tunnel, question_id, answer)
             except TunnelsError as error:
                 reply = orders.Reply(orders.spoken(error))
-            self._from_thread(lambda: self._replied(name, reply))
+            self._from_thread(lambda: self._replied(dialog, question_id, reply))
             self._feed.hurry()
 
         self.run_worker(run, thread=True, group="orders")
 
-    def _replied(self, name: str, reply: orders.Reply) -> None:
-        dialog = self.screen if isinstance(self.screen, QuestionDialog) else None
-        if dialog is not None and not reply.settled:
+    def _replied(self, dialog: QuestionDialog, question_id: str, reply: orders.Reply) -> None:
+        if self.screen is dialog and not reply.settled:
             dialog.say(reply.said)
             return
-        if dialog is not None:
+        self._settled.add(question_id)
+        if self.screen is dialog:  # and not the next question, which may be there already
             dialog.leave()
         self._say(reply.said)
         if reply.anew:
-            self._ask_anew(name)
+            self._ask_anew(dialog.tunnel)
 
     def action_large_log(self) -> None:
         """Give the log more room, or what it had."""
@@ -303,7 +320,7 @@ class View(App[None]):
         """Choose by words."""
         box = self.query_one("#filter", Input)
         box.display = True
-        box.focus()
+        self.screen.set_focus(box)  # at once: what is typed next are no keys of ours
 
     def action_all(self) -> None:
         """Choose no longer."""
@@ -312,8 +329,8 @@ class View(App[None]):
         self._end_filter()
 
     def _end_filter(self) -> None:
+        self.screen.set_focus(self.query_one(TunnelList))
         self.query_one("#filter", Input).display = False
-        self.query_one(TunnelList).focus()
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Show only what is like that."""

@@ -15,7 +15,6 @@ from tunnels.core.client_status import Clients, ClientStatus
 from tunnels.core.profile import Profile
 from tunnels.core.status import Snapshot
 from tunnels.errors import ControlError, DaemonNotRunning, TunnelsError
-from tunnels.log_file import LogFile
 from tunnels.programs import Program, Programs
 from tunnels.ui.log_book import LogBook
 
@@ -54,7 +53,7 @@ class Feed:
         self._over = threading.Event()
         self._sooner = _SOONER
         self._client: Client | None = None
-        self._log = LogBook(LogFile(paths.log_file()))
+        self._log = LogBook(paths.log_file())
         self._programs = Programs()
         self._profiles: tuple[Profile, ...] = ()
         self._problem = ""
@@ -94,6 +93,7 @@ class Feed:
             if not self._over.is_set():
                 self._fail(exc)
         finally:
+            self._log.close()
             if self._client is not None:
                 self._client.close()
 

@@ -55,7 +55,7 @@ class TunnelList(ScrollView, can_focus=True):
         names = [row.name for row in rows if row.name]
         self._rows, self._now = rows, now
         self._names = text.name_width(rows, self.size.width - _MARGIN)
-        self.virtual_size = Size(self.size.width, len(rows))
+        self.virtual_size = Size(0, len(rows))
         if self.selected not in names:
             place = before.index(self.selected) if self.selected in before else 0
             self._select(names[min(place, len(names) - 1)] if names else "")
@@ -89,7 +89,7 @@ class TunnelList(ScrollView, can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         """Draw one line."""
-        width = self.size.width
+        width = self.scrollable_content_region.width
         place = y + self.scroll_offset.y
         if place >= len(self._rows):
             return Strip.blank(width, self.rich_style)
@@ -97,18 +97,19 @@ class TunnelList(ScrollView, can_focus=True):
         is_selected = bool(row.name) and row.name == self.selected
         rate = self._rates.of(row.name)
         line = text.row_text(row, rate, self._now, width=width - _MARGIN, names=self._names)
-        style = Style(reverse=True) if is_selected and self.has_focus else Style(bold=is_selected)
+        style = Style(reverse=True) if self.has_focus else Style(bold=True)
         mark = Segment("▸ " if is_selected else "  ")
         segments = [mark, *line.render(self.app.console)] if line.plain else [mark]
+        # The selected one in one colour: patches of several would be hard to read.
         drawn = [
-            Segment(it.text, (it.style or Style()) + style) for it in segments if it.text and it.text != "\n"
+            Segment(it.text, style if is_selected else it.style)
+            for it in segments
+            if it.text and it.text != "\n"
         ]
-        return Strip(drawn).adjust_cell_length(
-            width, self.rich_style + style if is_selected else self.rich_style
-        )
+        return Strip(drawn).adjust_cell_length(width, style if is_selected else self.rich_style)
 
     def on_resize(self) -> None:
         """Have room for more or less."""
         self.show(self._rows, self._now)
         if self.selected:
-            self.call_after_refresh(self._select, self.selected)
+            self.call_after_refresh(lambda: self._select(self.selected))  # whichever it is then
