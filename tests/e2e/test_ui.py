@@ -68,7 +68,7 @@ def test_the_daemon_may_go_and_come_back_and_the_terminal_may_grow(port: int, tu
         it.resize(80, 24)
         eventually(lambda: max(map(len, it.text.splitlines())) <= 80, within=10, what="a narrow screen")
         it.press("/")
-        it.type("spare")
+        it.write("spare")
         it.lacks("office")
         it.press("C-c")
         assert it.exit_code() == OK

@@ -24,7 +24,10 @@ def line(one: TunnelStatus, rate: Rate = BUSY, width: int = 120) -> str:
     return text.row_text(Row(tunnel=one), rate, NOW + 60, width=width, names=8).plain
 
 
-def about(one: TunnelStatus, news: News = News(Snapshot(None))) -> str:
+NOTHING = News(Snapshot(None))
+
+
+def about(one: TunnelStatus, news: News = NOTHING) -> str:
     row = Row(tunnel=one)
     return "\n".join(it.plain for it in text.details(row, news, Rates(), NOW + 60, width=78))
 

@@ -40,7 +40,7 @@ class Screen:
         """Press keys: ``Down``, ``Enter``, or a character."""
         self._tmux("send-keys", *keys)
 
-    def type(self, text: str) -> None:
+    def write(self, text: str) -> None:
         """Type a text as it is."""
         self._tmux("send-keys", "-l", text)
 
@@ -62,7 +62,13 @@ class Screen:
     def lacks(self, word: str, *, within: float = 15) -> None:
         """Wait until something is no longer to be seen."""
         __tracebackhide__ = True
-        eventually(lambda: word not in self.text, within=within, what=f"a screen without {word!r}")
+
+        def look() -> bool:
+            text = self.text
+            assert word not in text, text
+            return True
+
+        eventually(look, within=within, what=f"a screen without {word!r}")
 
     def exit_code(self, *, within: float = 15) -> int:
         """Wait for the end of the command."""
@@ -73,7 +79,7 @@ class Screen:
             )
             return code.strip() if dead == "1" else ""
 
-        return int(eventually(ended, within=within, what="the end of the command"))
+        return int(eventually(ended, within=within, what=f"the end of the command; it shows {self.text}"))
 
     def __enter__(self) -> Self:
         return self
