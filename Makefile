@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check lint types sshd test-compose test-systemd bench soak clean
+.PHONY: demo test check lint types sshd test-compose test-systemd bench soak docs made pictures dist clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
@@ -20,6 +20,8 @@ demo: $(STAMP)
 # after the other.
 JOBS ?= 4
 
+# Without bytecode each of them would compile every test for itself.
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(STAMP) sshd
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
@@ -45,8 +47,26 @@ test-compose: $(STAMP)
 test-systemd: $(STAMP) sshd
 	PYTHON=$(BIN)/python tests/e2e/run_systemd_user.sh
 
+# The pages of docs/ as a site in site/. A link that leads nowhere is an error.
+docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --group docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+# What is made from the program: reference pages, the manual page, completions. A test compares.
+made: $(STAMP)
+	$(BIN)/python -m tools.made
+
+# The pictures of docs/pictures, from real commands on a terminal. Needs sshd.
+pictures: $(STAMP) sshd
+	$(BIN)/python -m tools.pictures
+
+# The wheel and the sdist in dist/.
+dist: $(STAMP)
+	$(BIN)/python -m pip install --quiet build
+	$(BIN)/python -m build
+
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # Every figure of the design's section 5 beside ssh, a quarter of an hour. `make bench WHAT=throughput` for one of
 # them, `JSON=file` for all samples, `MARKDOWN=file` for the table of docs/performance.md, `QUICK=1` to see whether

@@ -29,6 +29,7 @@ from bench import (
     startup,
     survival,
     throughput,
+    uplink,
 )
 from bench.machine import describe
 from bench.table import Figure, markdown, show
@@ -52,6 +53,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "startup": startup.measure,
     "recovery": recovery.measure,
     "distance": distance.measure,
+    "uplink": uplink.measure,
     "hotpath": hotpath.measure,
     "outage": outage.measure,
     "survival": survival.measure,

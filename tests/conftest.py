@@ -7,17 +7,24 @@
 * Every test has its own HOME, XDG folders and ``TUNNELS_*`` folders. Their paths are short, because
   the path of a unix socket may not be longer than about a hundred bytes.
 * In CI (``CI=true``) a skipped test makes the run fail: what is left out there is left out everywhere.
+
+Several processes (``-n``) each have to know all tests before they run their part. What that costs is kept small
+here: they share the work of making bytecode of the test files, and the garbage collector waits until they are read.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
+import importlib
 import inspect
 import io
 import itertools
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
@@ -35,6 +42,7 @@ _SKIPPED = pytest.StashKey[list[tuple[str, str]]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    gc.disable()  # until all tests are known: all that is made till then stays
     config.addinivalue_line("markers", "time_limit(seconds): how long an async test may take (default: 10)")
     config.stash[_SKIPPED] = []
     # What is started in the background of a script, or under nohup, ignores these and hands that on to every
@@ -44,6 +52,31 @@ def pytest_configure(config: pytest.Config) -> None:
     for number in (signal.SIGHUP, signal.SIGQUIT):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
+
+
+# --- getting to know the tests --------------------------------------------------------------------
+
+
+def pytest_collectstart(collector: pytest.Collector) -> None:
+    """Let each process of a run begin with other files than its neighbours.
+
+    pytest rewrites the assertions of a file when it is first imported, which takes ten times as long as reading
+    the bytecode that it leaves; processes that go through the files side by side would all do all of it.
+    """
+    count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if not isinstance(collector, pytest.Session) or count == 1 or sys.dont_write_bytecode:
+        return
+    root = collector.config.rootpath
+    files = sorted({file for asked in collector.config.args for file in (root / asked).rglob("test_*.py")})
+    first = int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw")) * len(files) // count
+    for file in files[first:] + files[:first]:
+        with contextlib.suppress(Exception):  # is said when pytest itself comes to the file
+            importlib.import_module(".".join(file.relative_to(root).with_suffix("").parts))
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 # --- async tests ----------------------------------------------------------------------------------

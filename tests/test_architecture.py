@@ -41,6 +41,7 @@ ROOMS: dict[str, tuple[set[str], str]] = {
     "profile_writer": ({"core", "errors", "profiles"}, "changes the profile file; loaded by few commands"),
     "terminal": (set(), "the care of a terminal, for the command line and for `up -f`"),
     "open_files": (set(), "a limit of this process, and a tool that knows nothing of tunnels"),
+    "lean_import": (set(), "comes before everything that it concerns"),
     "process": ({"open_files"}, "runs a command, and no more"),
     "password_command": ({"errors", "process"}, "runs a command for what it prints, and no more"),
     "system_keyring": ({"errors"}, "talks to the system, and to nobody of ours"),
@@ -88,8 +89,8 @@ ROOMS: dict[str, tuple[set[str], str]] = {
     "cli": (
         {
             *("browser_folder", "browsers", "client", "core", "desired_state", "ending", "errors"),
-            *("history_file", "leak_watch", "log_file", "opened", "paths", "profile_writer", "profiles"),
-            *("programs", "proxy_probe", "service", "spawn", "terminal", "version"),
+            *("history_file", "leak_watch", "lean_import", "log_file", "opened", "paths", "profile_writer"),
+            *("profiles", "programs", "proxy_probe", "service", "spawn", "terminal", "version"),
         },
         "importing the engine costs every command 160 ms",
     ),
@@ -252,7 +253,9 @@ def room_of(module: str) -> str:
     return module.partition(".")[0]
 
 
-ALL_IMPORTS = [found for module in MODULES for found in imports_of(module)]
+@functools.cache  # and not when this file is read, which each process of a run does
+def all_imports() -> tuple[Import, ...]:
+    return tuple(found for module in MODULES for found in imports_of(module))
 
 
 # --- who imports whom -----------------------------------------------------------------------------
@@ -268,7 +271,7 @@ def test_a_room_imports_only_what_its_row_says(room: str) -> None:
     allowed, reason = ROOMS[room]
     wrong = [
         str(found)
-        for found in ALL_IMPORTS
+        for found in all_imports()
         if found.is_ours
         and room_of(found.importer) == room
         and not within(found.module, allowed | {room})
@@ -306,14 +309,14 @@ def test_the_command_line_imports_the_engine_inside_functions_and_only_where_it_
 @pytest.mark.parametrize("library", [*LIBRARIES, *EXTRAS])
 def test_a_library_is_used_only_where_its_row_says(library: str) -> None:
     allowed, reason = {**LIBRARIES, **EXTRAS}[library]
-    users = [each for each in ALL_IMPORTS if not each.is_ours and room_of(each.module) == library]
+    users = [each for each in all_imports() if not each.is_ours and room_of(each.module) == library]
     assert [str(each) for each in users if not within(each.importer, allowed)] == [], reason
     unused = {where for where in allowed if not any(within(each.importer, {where}) for each in users)}
     assert unused == set(), f"{library} is no longer used there"
 
 
 def test_every_library_has_a_row_and_is_required_by_the_package() -> None:
-    used = {room_of(each.module) for each in ALL_IMPORTS if not each.is_ours}
+    used = {room_of(each.module) for each in all_imports() if not each.is_ours}
     used -= sys.stdlib_module_names
     assert used - set(LIBRARIES) - set(EXTRAS) == set(), "not in the table"
     project = tomllib.loads(PYPROJECT.read_text("utf-8"))["project"]

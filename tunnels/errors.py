@@ -12,6 +12,8 @@
     ├── NeedsPerson             a question, and no terminal to ask it on      exit 5
     ├── ConnectError            the SSH connection could not be made
     │   ├── HostUnreachable     refused, no route, timed out                           retried
+    │   │   └── NotSsh          what answers is no SSH server                          retried
+    │   ├── CaptivePortal       a Wi-Fi wants somebody to log in with a browser        retried
     │   ├── NameNotResolved     DNS                                                    retried
     │   ├── HandshakeFailed     not SSH, or nothing in common                          permanent
     │   ├── HostKeyUnknown      policy ask: a question; strict: permanent
@@ -150,6 +152,23 @@ class HostUnreachable(ConnectError):
     """Nothing answers at the address: refused, no route, timed out, or it hung up before speaking SSH."""
 
     code = "host-unreachable"
+    retryable = True
+
+
+class NotSsh(HostUnreachable):
+    """Something else answers on the port of the SSH server: the wrong port, or a machine in between."""
+
+    code = "not-ssh"
+
+    def __init__(self, message: str, *, hint: str | None = None, heard: bytes = b"") -> None:
+        super().__init__(message, hint=hint)
+        self.heard = heard  #: the beginning of what it said
+
+
+class CaptivePortal(ConnectError):
+    """A login page answers in place of the network, and goes as soon as somebody has logged in there."""
+
+    code = "captive-portal"
     retryable = True
 
 

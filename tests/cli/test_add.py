@@ -64,6 +64,14 @@ def test_a_dry_run_prints_toml_and_writes_nothing() -> None:
     assert printed["new"].host == "bastion"
 
 
+def test_a_host_between_colons_is_no_picture() -> None:
+    profile_file()
+    line = "ssh -L 5432:a:5432 -L 8080:ghost:80 h"
+    printed = profiles.parse(tunnels("add", "new", "--dry-run", line).out, "printed").profiles
+    assert [str(forward) for forward in printed["new"].forwards] == ["5432:a:5432", "8080:ghost:80"]
+    assert "    -L 5432:a:5432\n    -L 8080:ghost:80\n" in tunnels("add", "new", line).out
+
+
 def test_a_profile_that_is_there_is_not_overwritten_unless_it_is_said() -> None:
     path = profile_file()
     result = tunnels("add", "home", LINE)

@@ -68,6 +68,12 @@ def test_each_command_has_help_with_an_example(command: list[str]) -> None:
     assert f"Example: tunnels {' '.join(command)}" in result.out
 
 
+@pytest.mark.parametrize("group", GROUPS)
+def test_completion_is_installed_for_the_whole_program_and_not_for_a_group(group: str) -> None:
+    assert "--install-completion" in tunnels("--help").out
+    assert "--install-completion" not in tunnels(group, "--help").out
+
+
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_each_line_of_the_help_fits_a_terminal(command: list[str]) -> None:
     assert all(len(line) <= 80 for line in tunnels(*command, "--help").out.splitlines())

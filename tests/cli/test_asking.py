@@ -132,6 +132,15 @@ def test_a_script_answers_one_line_after_the_other_and_then_no_more() -> None:
     assert answers == ["s3cret ", "123456", "caf\u00e9", End.LEFT]
 
 
+def test_a_script_whose_answer_was_wrong_is_told_so() -> None:
+    who = script(b"wrong\n")
+    who.answer("work-db", TRUST, look(ASKING))
+    assert who.answer("home", TRUST, look(ASKING)) is End.LEFT
+    assert who.silence.format("home") == "home needs an answer, and standard input has no further line"
+    assert who.answer("work-db", TRUST, look(ASKING)) is End.LEFT
+    assert who.silence.format("work-db").startswith("work-db did not take the answer, and ")
+
+
 def test_a_line_that_was_not_taken_is_the_next_answer() -> None:
     who = script(b"123456\nnext\n")
     answer = who.answer("work-db", TRUST, look(ASKING))

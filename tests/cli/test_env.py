@@ -42,3 +42,12 @@ def test_to_undo_it_takes_no_tunnel() -> None:
 
 def test_for_programs_that_stumble_over_socks_there_is_none() -> None:
     assert "socks" not in run(FakeClient((cafe(),)), "env", "cafe", "--shell", "sh", "--http").out
+
+
+def test_what_is_in_a_variable_already_comes_out_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = "-Da=x:fire:y\t-Db=[bold]\x0bz"
+    monkeypatch.setenv("JAVA_TOOL_OPTIONS", given)
+    assert (
+        f"export JAVA_TOOL_OPTIONS='{given} "
+        in run(FakeClient((cafe(),)), "env", "cafe", "--shell", "sh").out
+    )

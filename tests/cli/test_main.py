@@ -85,3 +85,15 @@ def test_the_profile_file_before_the_verb_is_the_one_that_is_used() -> None:
     other.chmod(0o600)
     assert "elsewhere" in tunnels("--config", str(other), "list").out
     assert "elsewhere" not in tunnels("list").out
+
+
+def test_a_command_does_not_search_what_it_imported_for_garbage_when_it_ends() -> None:
+    script = (
+        "import atexit, gc, sys\n"
+        "atexit.register(lambda: print('kept:', gc.get_freeze_count() > 10_000))\n"
+        "sys.argv = ['tunnels', '--version']\n"
+        "from tunnels.__main__ import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == f"tunnels {package.__version__}\nkept: True\n"

@@ -56,6 +56,14 @@ def test_what_is_in_brackets_is_text_and_not_a_style() -> None:
         assert part in err.getvalue()
 
 
+def test_what_is_between_colons_is_text_and_not_a_picture() -> None:
+    with streams(is_terminal=True) as (out, err):
+        output.out().print("5432:fire:5432")
+        output.err().print("5432:a:5432")
+    assert ":fire:" in out.getvalue()
+    assert ":a:" in err.getvalue()
+
+
 # --- colours --------------------------------------------------------------------------------------
 
 

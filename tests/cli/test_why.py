@@ -9,11 +9,12 @@ from types import SimpleNamespace
 import pytest
 
 from tests.cli.console import tunnels
-from tests.daemon.served import daemon_thread, profile_file, tunnel
+from tests.daemon.served import daemon_thread, forward, profile_file, tunnel
 from tunnels import history_file, paths
 from tunnels.cli import why as verb
 from tunnels.core.history import Facts, Record, What
 from tunnels.core.state import TunnelState
+from tunnels.core.status import DestinationStatus
 from tunnels.errors import ErrorInfo
 
 NOW = 1_795_165_200.0
@@ -93,6 +94,15 @@ def test_a_tunnel_that_is_down_says_first_why_and_what_to_do() -> None:
         "    up 91.6 % of the 1d it was wanted in the last 7 days · 1 drop",
     ]
     assert lines[5] == "    Fri 20 Nov 10:00  2h       still going on: somebody has to mend it"
+
+
+def test_a_tunnel_that_is_up_and_whose_destination_refuses_says_so() -> None:
+    happened((DAY, What.WANTED), (DAY, What.UP))
+    refuses = forward()._replace(destination=DestinationStatus(3, 0.0, "refused", "db:5432: refused"))
+    with daemon_thread(tunnel("work-db", TunnelState.UP, forwards=(refuses, forward()))):
+        lines = tunnels("why", "work-db").out.splitlines()
+    assert lines[1].endswith(": refused the last 3")
+    assert len([line for line in lines if "refused" in line]) == 1
 
 
 def test_without_a_daemon_the_files_are_enough_and_say_that_none_runs() -> None:

@@ -34,6 +34,7 @@ from tunnels.core.events import (
     ConnectFailed,
     ConnectionLost,
     Event,
+    Explained,
     ForwardsRefused,
     InputNeeded,
     Offline,
@@ -53,7 +54,9 @@ from tunnels.core.profile import Retry
 from tunnels.core.state import TunnelState
 from tunnels.errors import (
     BadSetting,
+    CaptivePortal,
     GaveUp,
+    HandshakeFailed,
     HostKeyRejected,
     HostKeyUnknown,
     HostUnreachable,
@@ -75,6 +78,8 @@ LOST = LostError("the connection was reset")
 REFUSED = LoginRefused("bastion accepted none of the keys")
 WRONG_KEY = HostKeyRejected("the host key of bastion has changed", hint="compare the fingerprints")
 PORT_TAKEN = ListenError("port 5432 is in use")
+PORTAL = CaptivePortal("Wi-Fi login page at http://login.hotel/", hint="open it in a browser")
+WRONG_PORT = HandshakeFailed("bastion is no SSH server but a web server")
 QUESTION = HostKeyUnknown("the host key of bastion is not known")
 
 EVENTS: list[Event] = [
@@ -90,6 +95,7 @@ EVENTS: list[Event] = [
     RetryDue(),
     Settled(),
     ClientWaiting(),
+    Explained(PORTAL),
     Offline(),
     PathChanged(),
     Unused(),
@@ -639,6 +645,54 @@ def test_a_tunnel_that_is_started_again_thinks_nothing_of_the_old_network() -> N
     assert after(Start(), Offline(), Stop(), Closed(), Start()).online
 
 
+# --- a login page -----------------------------------------------------------------------------------
+
+
+def test_behind_a_login_page_attempts_are_rare_and_cost_nothing() -> None:
+    tunnel = machine(Retry(give_up_after=60.0))
+    tunnel.handle(Start(), 0.0)
+    tunnel.handle(ConnectFailed(UNREACHABLE), 1.0)
+
+    assert tunnel.handle(Explained(PORTAL), 2.0) == [CancelTimer(), SetRetry(32.0)]
+    assert (tunnel.state, tunnel.error, tunnel.attempt) == (BACKOFF, PORTAL, 0)
+    for now in range(32, 32 + 3000, 30):
+        tunnel.handle(RetryDue(), now)
+        assert tunnel.handle(ConnectFailed(PORTAL), now) == [SetRetry(now + 30.0)]
+        assert (tunnel.state, tunnel.attempt) == (BACKOFF, 0)
+
+    # Who waits at the port cannot hurry it: its end is looked for all the time.
+    assert tunnel.handle(ClientWaiting(), 3003.0) == []
+    assert tunnel.handle(PathChanged(), 3004.0) == [SetRetry(3004.0)]
+    tunnel.handle(RetryDue(), 3004.0)
+    tunnel.handle(ConnectFailed(UNREACHABLE), 3005.0)
+    assert (tunnel.state, tunnel.attempt) == (BACKOFF, 1)  # now it is the host's own fault, and counts
+    tunnel.handle(ClientWaiting(), 3005.0)
+    assert tunnel.retry_at == 3005.0
+
+
+def test_an_attempt_goes_on_although_there_is_a_login_page_for_it_may_get_through() -> None:
+    tunnel = after(Start())
+
+    assert tunnel.handle(Explained(PORTAL), 3.0) == []
+    assert (tunnel.state, tunnel.error) == (CONNECTING, PORTAL)
+    assert tunnel.handle(Connected(), 4.0) == [OpenForwards()]
+    assert tunnel.online
+
+    tunnel = after(Start(), Explained(PORTAL))
+    assert tunnel.handle(PathChanged(), 5.0) == [CancelTimer(), DropConnection(), Connect()]
+
+
+def test_the_wrong_port_is_for_a_person_unless_it_was_right_before() -> None:
+    tunnel = after(Start(), ConnectFailed(UNREACHABLE))
+    assert tunnel.handle(Explained(WRONG_PORT), 1.0) == [CancelTimer(), ReleaseListeners(WRONG_PORT)]
+    assert tunnel.state is FAILED
+
+    tunnel = after(*TO_UP, ConnectionLost(LOST), RetryDue(), ConnectFailed(UNREACHABLE))
+    retry_at = tunnel.retry_at
+    assert tunnel.handle(Explained(WRONG_PORT), 1.0) == []
+    assert (tunnel.state, tunnel.error, tunnel.retry_at) == (BACKOFF, UNREACHABLE, retry_at)
+
+
 # --- on demand ------------------------------------------------------------------------------------
 
 IN_USE: list[Event] = [Start(), ClientWaiting(), Connected(), Ready()]
@@ -749,11 +803,11 @@ POSSIBLE: dict[TunnelState, set[type[Event]]] = {
     STOPPED: {Start, Stop},
     CONNECTING: {
         *(Start, Stop, Connected, Ready, ForwardsRefused),
-        *(ConnectFailed, InputNeeded, ConnectionLost, ClientWaiting, Offline, PathChanged),
+        *(ConnectFailed, InputNeeded, ConnectionLost, ClientWaiting, Explained, Offline, PathChanged),
     },
     UP: {Start, Stop, ConnectionLost, Settled, ClientWaiting, Offline, PathChanged, Unused},
     IDLE: {Start, Stop, ClientWaiting, ForwardsRefused, Offline, PathChanged},
-    BACKOFF: {Start, Stop, RetryDue, ClientWaiting, Offline, PathChanged},
+    BACKOFF: {Start, Stop, RetryDue, ClientWaiting, Explained, Offline, PathChanged},
     NEEDS_INPUT: {Start, Stop, Answered, ClientWaiting, Offline, PathChanged},
     FAILED: {Start, Stop},
     STOPPING: {

@@ -99,3 +99,8 @@ def test_fish_and_powershell_have_their_own_words_and_their_own_quotes() -> None
     assert set_commands(Shell.POWERSHELL, {"A": "it's"}) == ["$env:A = 'it''s'"]
     assert unset_commands(Shell.FISH, {})[0] == "set -e ALL_PROXY;"
     assert "Remove-Item Env:ALL_PROXY" in unset_commands(Shell.POWERSHELL, {})[0]
+
+
+@pytest.mark.parametrize("quote", ["'", "\u2018", "\u2019", "\u201a", "\u201b"])
+def test_no_quote_that_powershell_knows_ends_the_value(quote: str) -> None:
+    assert set_commands(Shell.POWERSHELL, {"A": f"a{quote}; b"}) == [f"$env:A = 'a{quote}{quote}; b'"]

@@ -45,6 +45,25 @@ def test_a_bad_edit_is_noticed_without_being_loaded() -> None:
     assert config.check() is None
 
 
+def test_a_file_that_has_become_empty_is_a_bad_edit() -> None:
+    """Otherwise a full disk, or an editor that was killed, would take everything down with the next reload."""
+    config = Config(profile_file())
+    config.load()
+    profile_file("")
+    with pytest.raises(ProfileError, match="the file is empty, and had 3 profiles in it") as caught:
+        config.load()
+    assert "tunnels down --all" in str(caught.value.hint)
+    assert config.check() is not None
+    profile_file("# nothing any more\n")  # somebody has written that
+    assert config.load().profiles == {}
+
+
+def test_a_file_that_has_always_been_empty_is_fine() -> None:
+    config = Config(profile_file(""))
+    assert config.load().profiles == {}
+    assert config.check() is None
+
+
 def test_a_file_that_was_taken_away_is_noticed() -> None:
     config = Config(profile_file())
     config.load()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tunnels.core.status import Snapshot
 from tunnels.daemon import doctor
 from tunnels.daemon.doctor import Doctor
 from tunnels.errors import (
+    CaptivePortal,
     HostKeyRejected,
     HostKeyUnknown,
     HostUnreachable,
@@ -29,6 +31,7 @@ from tunnels.errors import (
 from tunnels.ssh.destination import Destination, Route
 from tunnels.ssh.keys import Keys
 from tunnels.ssh.watch import Watch
+from tunnels.supervisor import portal_probe
 
 FORWARD = parse_forward(ForwardKind.LOCAL, "/nonexistent/s:db:5432").spread()
 PROFILE = Profile("work-db", "bastion", forwards=FORWARD, remote_unlink=True)
@@ -121,6 +124,19 @@ async def test_what_the_attempt_ends_with_is_a_step_and_the_forwards_are_looked_
         ("listen", False),  # the folder is not there
         ("connect", None),
     ]
+
+
+@pytest.mark.parametrize(("wanted", "code"), [(True, "captive-portal"), (False, "host-unreachable")])
+async def test_behind_a_login_page_that_is_the_reason(
+    wanted: bool, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def explain(_error: TunnelsError, _addresses: tuple[str, ...]) -> TunnelsError:
+        return CaptivePortal("Wi-Fi login page at http://login.hotel/")
+
+    monkeypatch.setattr(portal_probe, "explain", explain)
+    monkeypatch.setattr(f"{__name__}.PROFILE", replace(PROFILE, captive_portal=wanted))
+    reader, _ = await examine(monkeypatch, Attempts(lambda _: HostUnreachable("refused")))
+    assert failed(reader) == [code]
 
 
 async def test_a_bug_is_a_step_that_failed_and_not_the_end_of_the_doctor(

@@ -38,8 +38,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    here = Path(__file__).parent
-    ours = [item for item in items if here in item.path.parents]
+    here = f"{Path(__file__).parent}{os.sep}"
+    ours = [item for item in items if str(item.path).startswith(here)]
     without_sshd = not COMPOSE and find_sshd() is None
     no_namespaces = _why_no_namespaces(ours)
     no_accounts = (

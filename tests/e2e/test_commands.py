@@ -32,6 +32,14 @@ def port(tunnels: Tunnels, site: Site) -> int:
     return port
 
 
+@pytest.fixture(scope="module")
+def running(standing: Tunnels, _site: Site) -> Tunnels:
+    """Have a tunnel ``work`` that is up, for those who do not touch it."""
+    standing.write(work={**_site.login(), "local": [f"{free_port()}:{_site.far.echo}"]})
+    standing.up("work")
+    return standing
+
+
 # --- up and down ----------------------------------------------------------------------------------
 
 
@@ -141,14 +149,13 @@ def test_a_bad_command_line_is_exit_code_2(command: list[str], port: int, tunnel
 
 @pytest.mark.parametrize("command", ["up", "down", "restart", "status", "logs", "check"])
 def test_a_profile_that_does_not_exist_is_exit_code_4_with_the_close_names(
-    command: str, port: int, tunnels: Tunnels
+    command: str, running: Tunnels
 ) -> None:
-    tunnels.up("work")
-    result = tunnels.run(command, "wrok", expect=NO_SUCH_PROFILE)
+    result = running.run(command, "wrok", expect=NO_SUCH_PROFILE)
     assert result.out == ""
     assert "wrok" in result.err
     assert "work" in result.err.replace("wrok", "")
-    assert tunnels.tunnel("work")["state"] == "up"
+    assert running.tunnel("work")["state"] == "up"
 
 
 def test_status_of_a_tunnel_that_is_not_up_is_exit_code_3(port: int, tunnels: Tunnels) -> None:
@@ -211,6 +218,7 @@ def test_status_as_json_has_the_shape_of_the_contract(tunnels: Tunnels, site: Si
     assert {key: shape(tunnel).get(key) for key in wanted} == wanted
     assert (tunnel["name"], tunnel["state"], tunnel["reconnects"]) == ("work", "up", 0)
     assert tunnel["since"].endswith("Z")
+    assert {**tunnels.tunnel("work"), "rtt_ms": None} == {**tunnel, "rtt_ms": None}, "all other tests ask so"
     forwards = {forward["kind"]: forward for forward in tunnel["forwards"]}
     assert set(forwards) == {"local", "remote", "dynamic"}
     for forward in forwards.values():

@@ -68,7 +68,7 @@ def test_5000_clients_one_after_the_other_leave_nothing_behind(tunnels: Tunnels,
         files, memory = files_of(tunnels), Memory(tunnels.daemon_pid())
         crowd(port, 4000, at_once=4)
         eventually(
-            lambda: tunnels._glance("work")["forwards"][0]["clients"] == 0, within=10, what="nobody left"
+            lambda: tunnels.tunnel("work")["forwards"][0]["clients"] == 0, within=10, what="nobody left"
         )
         eventually(lambda: files_of(tunnels) <= files, within=5, what="as many open files as before")
         assert memory.grown <= MIB, "a few hundred bytes for each client that has gone"

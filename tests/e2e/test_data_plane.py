@@ -81,7 +81,7 @@ def still_the_same_connection(tunnels: Tunnels) -> None:
 
 
 def clients_now(tunnels: Tunnels) -> int:
-    return int(tunnels._glance("work")["forwards"][0]["clients"])
+    return int(tunnels.tunnel("work")["forwards"][0]["clients"])
 
 
 def nobody_left(tunnels: Tunnels, *services: FullPort | Service) -> None:
@@ -107,7 +107,7 @@ def test_a_reader_that_stops_costs_two_windows_and_loses_nothing(
     memory = Memory(tunnels.daemon_pid())
     with dial() as connection:
         connection.sendall(f"{count} {seed}\n".encode())
-        memory.settled(lambda: tunnels._glance("work")["forwards"][0]["bytes_in"])
+        memory.settled(lambda: tunnels.tunnel("work")["forwards"][0]["bytes_in"])
         assert memory.peak <= 2 * WINDOW + NOISE
         rest = talk_over(connection, b"", half_close=False)
     assert rest.end is End.EOF
@@ -213,7 +213,7 @@ def test_beside_50_clients_that_do_not_read_another_one_is_served_at_once(
         other = lead_another(tunnels, site, fast)
         memory = Memory(tunnels.daemon_pid())
         with all_of(dial, 50):
-            memory.settled(lambda: tunnels._glance("work")["forwards"][0]["bytes_in"])
+            memory.settled(lambda: tunnels.tunnel("work")["forwards"][0]["bytes_in"])
             for _ in range(5):
                 traffic.check_echo(other)
             assert memory.peak <= 50 * 2 * WINDOW + NOISE
@@ -473,7 +473,7 @@ def test_down_in_the_middle_of_a_download_does_not_look_like_its_end(
         with dial() as connection:
             reading = Background(lambda: talk_over(connection, b"", half_close=False).end)
             eventually(
-                lambda: sum(tunnels._glance("work")["forwards"][0][it] for it in ("bytes_in", "bytes_out")),
+                lambda: sum(tunnels.tunnel("work")["forwards"][0][it] for it in ("bytes_in", "bytes_out")),
                 within=10,
                 what="bytes on their way",
             )
@@ -550,3 +550,43 @@ def test_new_keys_every_megabyte_on_both_sides_change_no_byte(
         nobody_left(tunnels, service)
     still_the_same_connection(tunnels)
     assert sshd.log.count("rekey") > 50, "that was no test: there were hardly any new keys"
+
+
+def test_who_is_answered_in_the_middle_of_a_key_exchange_and_does_not_read_costs_bounded_memory(
+    tunnels: Tunnels, start_sshd: Callable[..., Sshd]
+) -> None:
+    sshd, near, proxy, over = start_sshd("RekeyLimit 1M"), free_port(), free_port(), threading.Event()
+
+    def read() -> None:
+        with dialing(near)() as connection:
+            while not over.is_set() and connection.recv(MIB):
+                pass
+
+    said = bytes(32 * MIB)  # made before anybody asks, or the key exchange is over by then
+    with Service(flood) as fast, Service(lambda client: client.sendall(said)) as big:
+        tunnels.write(
+            work={
+                **sshd.login(),
+                "keepalive": "1m",
+                "remote": [f"{LOOPBACK}:{near}:{fast}", f"{LOOPBACK}:{proxy}"],
+            }
+        )
+        tunnels.up("work")
+        readers = [threading.Thread(target=read) for _ in range(3)]
+        for reader in readers:  # who make new keys necessary all the time
+            reader.start()
+        try:
+            host, _, port = str(big).rpartition(":")
+            with socks.socks5(proxy, host, int(port)) as first:
+                first.recv(1)
+            memory = Memory(tunnels.daemon_pid())
+            with contextlib.ExitStack() as clients:
+                for _ in range(20):
+                    clients.enter_context(socks.socks5(proxy, host, int(port)))
+                for_seconds(1)
+                assert memory.grown <= 20 * MIB, "a read of its destination for each"
+        finally:
+            over.set()
+            for reader in readers:
+                reader.join()
+    still_the_same_connection(tunnels)

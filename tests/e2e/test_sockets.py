@@ -85,23 +85,24 @@ def folder(tunnels: Tunnels) -> Path:
 @pytest.mark.parametrize("listen", ["port", "socket"])
 @pytest.mark.parametrize("connect", ["port", "socket"])
 def test_data_goes_both_ways_and_ends_cleanly(
-    kind: str, listen: str, connect: str, tunnels: Tunnels, site: Site, folder: Path
+    kind: str, listen: str, connect: str, standing: Tunnels, site: Site
 ) -> None:
-    port, ours, theirs = free_port(), folder / "listen.sock", folder / "connect.sock"
+    name = f"{kind}-{listen}-{connect}"
+    port, ours, theirs = free_port(), standing.home / f"{name}.ours", standing.home / f"{name}.theirs"
     dial = dialing(port) if listen == "port" else dialing_unix(ours)
     left = f"127.0.0.1:{port}" if listen == "port" else str(ours)
     right = str(site.far.echo) if connect == "port" else str(theirs)
-    tunnels.write(it={**site.login(), kind: [f"{left}:{right}"]})
+    standing.write(**{name: {**site.login(), kind: [f"{left}:{right}"]}})
     with echo(theirs):
-        result = tunnels.up("it")
+        result = standing.up(name)
         assert left in result.words or f"localhost:{port}" in result.words
         traffic.check_echo(dial, MIB)
         traffic.check_echo(dial, 10)
-        forward = tunnels.tunnel("it")["forwards"][0]
+        forward = standing.tunnel(name)["forwards"][0]
         assert forward["state"] == "listening"
         assert forward["clients_total"] == 2
         assert forward["bytes_in"] == forward["bytes_out"] == MIB + 10
-    tunnels.down("it")
+    standing.down(name)
     if kind == "local":
         assert not ours.exists()
 

@@ -6,12 +6,15 @@ import asyncio
 import random
 import socket
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from tests.forwarding import fakes
 from tests.forwarding.fakes import KIB, MIB, ONE_READ, Coupled, coupled, turns, until
 from tunnels.errors import ConnectionLost
+from tunnels.forwarding import relay as relays
 from tunnels.forwarding.relay import EARLY_LIMIT, Counters, SocketEnd, reset
 
 every_loop = fakes.every_loop
@@ -496,6 +499,77 @@ async def test_a_socket_is_taken_over_with_what_was_read_from_it_already() -> No
         peer.close()
         transport.abort()
         await until(lambda: end.gone)
+
+
+async def test_a_socket_that_is_taken_over_in_the_middle_of_a_stream_loses_nothing_of_it() -> None:
+    """The protocol of the handshake gives it away while it is being told what was read."""
+    speech = random.Random(7).randbytes(8 * MIB)
+    near, far = fakes.tcp_pair()
+    loop = asyncio.get_running_loop()
+    end = SocketEnd(Counters())
+    channel = fakes.FakeChannel(end.far)
+
+    class Handshake(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            self.transport = cast("asyncio.Transport", transport)
+            self.heard = bytearray()
+
+        def data_received(self, data: bytes) -> None:
+            self.heard += data
+            if len(self.heard) > 300_000:
+                end.take_over(self.transport, bytes(self.heard))
+                channel.open()
+
+    with fakes.Peer(near) as peer:
+        transport, _ = await loop.connect_accepted_socket(Handshake, far)
+        await peer.send(speech)
+        peer.end()
+        await until(lambda: channel.eofs_written)
+        assert channel.written == speech
+        transport.abort()
+        await until(lambda: end.gone)
+
+
+async def test_what_goes_to_the_socket_directly_and_what_is_queued_stay_in_order_to_the_end() -> None:
+    """Directly while the kernel takes it, then through the transport, then directly again; and then the end."""
+    speech = random.Random(8).randbytes(4 * MIB)
+    async with coupled(narrow=True) as relay:
+        pieces = [speech[at : at + 50_001] for at in range(0, len(speech), 50_001)]
+        hearing = asyncio.ensure_future(relay.peer.rest())  # noqa: TID251
+        for piece in pieces:
+            relay.channel.deliver(piece)
+            await asyncio.sleep(0)
+        await until(lambda: not relay.channel.kept)
+        relay.channel.deliver_eof()
+        assert await hearing == speech
+
+
+async def test_a_channel_that_opens_while_its_client_takes_nothing_is_stopped() -> None:
+    async with coupled(opened=False) as relay:
+        relay.end.pause_writing()
+        relay.channel.open()
+        assert relay.channel.paused
+        relay.end.resume_writing()
+        assert not relay.channel.paused
+
+
+async def test_nothing_is_written_to_the_descriptor_of_a_socket_that_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Somebody else's file may have its number by then."""
+    written: list[int] = []
+    async with coupled() as relay:
+
+        def write(file: int, data: bytes) -> int:
+            written.append(file)
+            return len(data)
+
+        monkeypatch.setattr(relays, "os", SimpleNamespace(write=write))
+        relay.channel.deliver(b"alive")
+        relay.peer.reset()
+        await relay.gone()
+        relay.end.write(b"not any more")
+        assert len(written) == 1
 
 
 async def test_resetting_what_is_no_tcp_socket_just_closes_it() -> None:

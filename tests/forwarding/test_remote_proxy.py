@@ -201,6 +201,25 @@ async def test_a_channel_that_is_full_stops_the_destination() -> None:
                 await until(lambda: it.channel.written.endswith(b"waits"))
 
 
+@pytest.mark.parametrize("plain", [False, True])
+async def test_a_channel_that_is_full_before_the_destination_answers_stops_it(plain: bool) -> None:
+    with destination() as (address, accept):
+        async with proxy() as it:
+            it.may_dial.clear()
+            it.channel.deliver(post(address) if plain else socks5_request(address))
+            await until(lambda: it.dialled == [address])
+            it.end.pause_writing()  # by the first reply: the link is full, or keys are being exchanged
+            it.may_dial.set()
+            with await accept() as peer:
+                await until(lambda: bool(it.ends) and not it.channel.paused)
+                before = bytes(it.channel.written)
+                await peer.send(b"HTTP/1.1 200 OK\r\n\r\nwaits")
+                await turns()
+                assert it.channel.written == before
+                it.end.resume_writing()
+                await until(lambda: it.channel.written.endswith(b"waits"))
+
+
 async def test_once_connected_nothing_of_ours_is_in_the_way_of_a_chunk() -> None:
     with destination() as (address, accept):
         async with proxy() as it:

@@ -117,3 +117,21 @@ async def test_keys_are_handed_out_one_at_a_time_and_then_there_are_none() -> No
     asked.keys = Keys(waiting=[one])
     assert [await asked.public_key_auth_requested() for _ in range(2)] == [one, None]
     assert asked.keys.describe() == "tried one"
+
+
+async def test_once_it_has_let_us_in_a_server_is_told_nothing_more() -> None:
+    class Known(NobodyThere):
+        def recall(self, subject: str) -> str | None:
+            return "a password"
+
+    where = Destination("bastion", "bastion", 22, "me")
+    asked = Client(CHECKER, Login(where, Known()))
+    assert await asked.password_auth_requested() == b"a password"
+    asked.entered()
+    asked.auth_banner_received("hello", "en")
+    assert await asked.password_auth_requested() is None
+    assert asked.kbdint_auth_requested() is None
+    assert await asked.kbdint_challenge_received("", "", "", [("Password: ", False)]) is None
+    assert await asked.public_key_auth_requested() is None
+    with pytest.raises(LoginRefused):
+        asked.password_change_requested("new one", "en")

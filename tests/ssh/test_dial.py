@@ -315,6 +315,12 @@ async def test_a_real_socket_takes_it_or_leaves_it() -> None:
             limit_retransmission_timeout(sock, outage)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the number of the option is Linux's")
+async def test_what_cannot_be_sent_yet_waits_with_us_and_not_in_the_kernel() -> None:
+    with server() as listening, await dial(to(listening.getsockname()[1])) as sock:
+        assert sock.getsockopt(socket.IPPROTO_TCP, 25) == 128 * 1024  # TCP_NOTSENT_LOWAT
+
+
 async def test_packets_of_the_other_side_are_counted_also_where_they_carry_nothing() -> None:
     with (
         socket.create_server((LOOPBACK, 0)) as server,

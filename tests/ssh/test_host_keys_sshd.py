@@ -104,7 +104,21 @@ def sshd(keys: Path, folder: Path, *host_keys: str, certificate: str | None = No
 
 
 async def connect(server: Server, checker: HostKeyChecker) -> TunnelsError | None:
-    """Connect in the way of the docstring of `host_key_guard`; return the verdict."""
+    """Log in, in the way of the docstring of `host_key_guard`; return the verdict."""
+    return await _meet(server, checker, keys=[str(server.folder / "me")])
+
+
+async def verdict(server: Server, checker: HostKeyChecker) -> TunnelsError | None:
+    """Return the verdict about a server that lets nobody in."""
+    try:
+        error = await _meet(server, checker, keys=[])
+    except asyncssh.PermissionDenied:
+        return None
+    assert error is not None, "it has let us in"
+    return error
+
+
+async def _meet(server: Server, checker: HostKeyChecker, *, keys: list[str]) -> TunnelsError | None:
     guard = HostKeyGuard(checker)
 
     class Client(asyncssh.SSHClient):
@@ -121,7 +135,7 @@ async def connect(server: Server, checker: HostKeyChecker) -> TunnelsError | Non
             server_host_key_algs=checker.algorithms(),
             config=None,
             x509_trusted_certs=None,
-            client_keys=[str(server.folder / "me")],
+            client_keys=keys,
             agent_path=None,
         )
     except asyncssh.HostKeyNotVerifiable:

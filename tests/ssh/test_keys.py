@@ -443,7 +443,9 @@ async def test_a_security_key_without_the_extra_or_the_agent_is_named_with_what_
     one = make(home, "one")
     found = await look(destination(one))
     assert found.waiting == []
-    assert found.skipped == [f"{one} (it lives in a security key: `ssh-add {one}`, or install tunnels[fido])"]
+    assert found.skipped == [
+        f"{one} (it lives in a security key: `ssh-add {one}`, or install tunnels[fido2])"
+    ]
 
 
 async def test_a_smart_card_is_looked_at_when_it_is_its_turn(

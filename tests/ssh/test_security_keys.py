@@ -24,7 +24,7 @@ def test_a_key_in_a_token_is_known_by_its_kind() -> None:
 def test_without_the_extra_it_is_said_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     assert (
-        why_not_directly("id_sk") == "it lives in a security key: `ssh-add id_sk`, or install tunnels[fido]"
+        why_not_directly("id_sk") == "it lives in a security key: `ssh-add id_sk`, or install tunnels[fido2]"
     )
 
 

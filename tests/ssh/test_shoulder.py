@@ -8,7 +8,8 @@ import asyncssh
 import pytest
 
 from tunnels.ssh.destination import Destination
-from tunnels.ssh.shoulder import MAX_HEARD, MAX_TRIES, Shoulder
+from tunnels.ssh.first_words import MAX_HEARD
+from tunnels.ssh.shoulder import MAX_TRIES, Shoulder
 from tunnels.ssh.symptoms import Seen
 
 BASTION = Destination("bastion", "bastion.example.com", 22, "me")

@@ -29,6 +29,7 @@ def told(step: str, error: TunnelsError, seen: Seen, destination: Destination = 
     [
         (b"HTTP/1.0 400 Bad Request\r\n", "a web server"),
         (b"<html><body>Welcome to our hotel", "a web server"),
+        (b"\x15\x03\x01\x00\x02\x02\x46", "no SSH server but a TLS server →"),
         (b"Exceeded MaxStartups\r\n", "MaxStartups in its sshd_config"),
         (b"Not allowed at this time\r\n", "PerSourcePenalties"),
         (b"* OK IMAP4 ready\r\n", "no SSH server: it said “* OK IMAP4 ready”"),

@@ -14,6 +14,7 @@ from tunnels.core.state import ForwardState, TunnelState
 from tunnels.core.status import ForwardStatus
 from tunnels.core.transition import Transition
 from tunnels.errors import HostUnreachable, TunnelsError
+from tunnels.supervisor.portal_probe import PortalProbe
 from tunnels.supervisor.tunnel import Tunnel
 from tunnels.tasks import TaskScope
 
@@ -32,7 +33,9 @@ def work_db(*forwards: Forward) -> Profile:
 class Rig:
     """A tunnel, what it calls, and shortcuts to where a test begins."""
 
-    def __init__(self, profile: Profile, connector: FakeConnector, part: float) -> None:
+    def __init__(
+        self, profile: Profile, connector: FakeConnector, part: float, portals: PortalProbe | None
+    ) -> None:
         self.clock = Clock()
         self.connector = connector
         self.changes = Signal()
@@ -48,6 +51,7 @@ class Rig:
             on_change=self.changes,
             observer=lambda _profile, transition: self.transitions.append(transition),
             routes=self.routes,
+            portals=portals,
             loop=self.clock,  # type: ignore[arg-type]  # as much of it as a tunnel looks at
         )
 
@@ -107,10 +111,14 @@ class Rig:
 
 @contextlib.asynccontextmanager
 async def rigged(
-    profile: Profile = WORK_DB, *, connector: FakeConnector | None = None, part: float = 0.5
+    profile: Profile = WORK_DB,
+    *,
+    connector: FakeConnector | None = None,
+    part: float = 0.5,
+    portals: PortalProbe | None = None,
 ) -> AsyncIterator[Rig]:
     """A tunnel that has not been started; it is down when the block ends."""
-    rig = Rig(profile, connector or FakeConnector(), part)
+    rig = Rig(profile, connector or FakeConnector(), part, portals)
     try:
         yield rig
     finally:

@@ -192,3 +192,20 @@ async def test_a_program_that_vanishes_is_logged(bin_folder: Path, caplog: pytes
         desktop.fail()
         await desktop.heard()
     assert "notify-send" in caplog.text
+
+
+async def test_a_login_page_is_said_once_for_all_tunnels_until_one_has_got_through(bin_folder: Path) -> None:
+    page = ErrorInfo("captive-portal", "Wi-Fi login page at http://login.hotel/", "open it in a browser")
+    async with desk(bin_folder) as desktop:
+        desktop.fail(replace(WORK_DB, name="silent", notify=False), S.BACKOFF, page)
+        for name in ("work-db", "home", "work-db"):
+            desktop.now += QUIET
+            desktop.fail(replace(WORK_DB, name=name), S.BACKOFF, page)
+        assert await desktop.heard() == [
+            *("--app-name=tunnels", "--", "work-db waits behind a login page"),
+            "Wi-Fi login page at http://login.hotel/\nopen it in a browser",
+        ]
+        desktop.now += QUIET
+        desktop.fail(replace(WORK_DB, name="home"), S.UP, None)
+        desktop.fail(replace(WORK_DB, name="home"), S.BACKOFF, page)
+        assert "home waits behind a login page" in await desktop.heard()

@@ -13,7 +13,7 @@ from tunnels.core.address import TcpAddress
 from tunnels.core.lifecycle import Lifecycle
 from tunnels.core.state import TunnelState
 from tunnels.errors import ConnectionLost, DialError, ListenError
-from tunnels.supervisor.tunnel_log import TunnelLog
+from tunnels.supervisor.tunnel_log import MOST_REFUSED, REFUSED_INTERVAL, TunnelLog
 
 LOST = ConnectionLost("the server did not answer the keepalives")
 INFO, WARNING, ERROR = logging.INFO, logging.WARNING, logging.ERROR
@@ -119,3 +119,31 @@ def test_an_attempt_after_a_question_is_another_attempt(
     log.state("bastion", machine(TunnelState.NEEDS_INPUT), 100.0)
     log.state("bastion", machine(TunnelState.CONNECTING, attempt=4), 112.5)
     assert caplog.messages[-1] == "connecting to bastion (attempt 4)"
+
+
+def test_a_program_that_tries_again_and_again_does_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    now = 100.0
+    log = TunnelLog("work-db", lambda: now)
+    database, web, error = TcpAddress("db", 5432), TcpAddress("web", 80), DialError("connection refused")
+    for _ in range(1000):
+        log.client_refused(database, error)
+        now += REFUSED_INTERVAL / 2000
+    log.client_refused(web, error)
+    log.client_refused(database, DialError("timed out"))
+    now += REFUSED_INTERVAL
+    log.client_refused(database, error)
+    now += REFUSED_INTERVAL
+    log.client_refused(database, error)
+    assert caplog.messages == [
+        "a client could not reach db:5432: connection refused",
+        "a client could not reach web:80: connection refused",
+        "a client could not reach db:5432: timed out",
+        "a client could not reach db:5432: connection refused (999 more since it was last said)",
+        "a client could not reach db:5432: connection refused",
+    ]
+
+
+def test_a_client_of_a_proxy_that_tries_every_destination_costs_no_memory(log: TunnelLog) -> None:
+    for port in range(1, 10 * MOST_REFUSED):
+        log.client_refused(TcpAddress("db", port), DialError("connection refused"))
+    assert len(log._refused) == MOST_REFUSED

@@ -75,7 +75,7 @@ def print_toml(tables: Mapping[str, Table]) -> None:
     from tunnels import profile_writer  # noqa: PLC0415 - tomlkit is 40 ms
 
     text = "\n".join(profile_writer.render(name, table) for name, table in tables.items())
-    output.out().print(text, end="", markup=False, soft_wrap=True)
+    output.print_for_programs(text.removesuffix("\n"))
 
 
 def write(path: Path, name: str, table: Table, *, replace: bool = False) -> None:

@@ -146,6 +146,7 @@ class Script:
 
     def __init__(self, lines: BinaryIO) -> None:
         self._lines = lines
+        self._given: set[tuple[str, str]] = set()  # what has had an answer
         self._kept: str | None = None
 
     def quiet(self) -> AbstractContextManager[None]:
@@ -160,8 +161,12 @@ class Script:
         line = self._lines.readline(MAX_LINE + 1)
         if len(line) > MAX_LINE:
             raise UsageError(f"an answer has at most {MAX_LINE - 1} bytes", hint="one answer a line")
+        this = (name, question.subject or question.prompt)
         if not line:
+            said = "{} did not take the answer" if this in self._given else "{} needs an answer"
+            self.silence = f"{said}, and standard input has no further line"
             return End.LEFT
+        self._given.add(this)
         try:
             return line.decode().rstrip("\r\n")
         except UnicodeDecodeError as exc:

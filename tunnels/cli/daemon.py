@@ -16,7 +16,10 @@ from tunnels.client import Client
 from tunnels.core.status import JSON_VERSION
 
 app = typer.Typer(
-    help="The background process that keeps the tunnels.", no_args_is_help=True, rich_markup_mode=None
+    add_completion=False,
+    help="The background process that keeps the tunnels.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 

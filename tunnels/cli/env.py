@@ -55,7 +55,7 @@ def env(
         note_that_it_stays(way)
         lines = set_commands(language, proxy_variables(way.proxy, os.environ, http_only=http))
     for line in lines:
-        output.out().print(line, markup=False, soft_wrap=True)
+        output.print_for_programs(line)
     return 0
 
 

@@ -40,7 +40,8 @@ def _console(stream: TextIO) -> Console:
 
     if isinstance(stream, TextIOWrapper):  # a terminal without UTF-8 gets a ? for each of our marks
         stream.reconfigure(errors="replace")
-    return OurConsole(file=stream, highlight=False, soft_wrap=not stream.isatty())
+    # emoji: `5432:a:5432` is a forward, in which rich would see the code of a picture
+    return OurConsole(file=stream, highlight=False, emoji=False, soft_wrap=not stream.isatty())
 
 
 def print_lines(lines: Iterable[Text]) -> None:
@@ -49,6 +50,11 @@ def print_lines(lines: Iterable[Text]) -> None:
 
     for line in lines:
         out().print(hanging(line) if out().is_terminal else line)
+
+
+def print_for_programs(text: str) -> None:
+    """Text that a shell or a file is to have byte for byte; rich would expand its tabs and drop characters."""
+    print(text)  # noqa: T201
 
 
 def print_json(document: Json) -> None:

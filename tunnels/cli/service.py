@@ -22,7 +22,10 @@ from tunnels.service.files import Account
 from tunnels.service.manager import Manager, State
 
 app = typer.Typer(
-    help="Start the daemon at login or boot: systemd or launchd.", no_args_is_help=True, rich_markup_mode=None
+    add_completion=False,
+    help="Start the daemon at login or boot: systemd or launchd.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 #: As `systemctl status` has it.

@@ -122,6 +122,10 @@ def _lines(
         hint = error.hint or (f"tunnels up {name}" if status is None else None)
         if hint:
             shown.append(Text.assemble("    ", (f"→ {printable(hint)}", "dim")))
+    for forward in () if status is None else status.forwards:
+        if forward.destination is not None and forward.destination.failures:  # the tunnel is up, and no use
+            words = render.destination_words(forward.destination)
+            shown.append(Text(f"    {render.route(forward)}: {words}", "yellow"))
     shown += [Text(f"    {line}") for line in _summary(found, now)]
     if drops:
         shown.append(Text(""))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tunnels.core.profile import Retry
+from tunnels.errors import BadSetting, HostKeyRejected, HostKeyUnknown, NameNotResolved, TunnelsError
+
 #: A number from 0 up to, but not including, 1; ``random.random`` has this shape.
 Random = Callable[[], float]
 
@@ -35,6 +38,9 @@ REFUSED_RETRY = 150.0
 #: usually held by a program that is just ending, or by our own old session on the server.
 LISTEN_RETRIES = (0.5, 1.0, 1.0, 2.0, 2.0, 5.0, 5.0, 15.0)
 
+#: A person must look at these first, also after the tunnel has been up.
+_NEVER_RETRIED = (HostKeyRejected, HostKeyUnknown, BadSetting)
+
 # 2.0 ** 64 times any initial delay is past any ceiling; larger exponents would overflow a float.
 _MAX_EXPONENT = 64
 
@@ -52,6 +58,23 @@ def retry_delay(failures: int, *, initial: float, ceiling: float, random: Random
 def refused_delay(random: Random) -> float:
     """The wait after a refused login of a tunnel that has been up before: 150 to 300 s."""
     return REFUSED_RETRY * (1.0 + random())
+
+
+def is_retried(error: TunnelsError, *, ever_up: bool) -> bool:
+    """Whether there is a next attempt after one that ended with ``error``."""
+    return error.retryable or (ever_up and not isinstance(error, _NEVER_RETRIED))
+
+
+def next_delay(error: TunnelsError, failures: int, retry: Retry, *, online: bool, random: Random) -> float:
+    """The wait after an attempt that ended with ``error``; ``online``: there is a way to the host."""
+    if not error.retryable:  # it worked before, so it may again; but each attempt may count against us
+        return refused_delay(random)
+    if not online:
+        return OFFLINE_RETRY
+    ceiling = retry.max
+    if isinstance(error, NameNotResolved):  # that asks nobody but the resolver
+        ceiling = min(ceiling, max(retry.initial, NAME_RETRY_MAX))
+    return retry_delay(failures, initial=retry.initial, ceiling=ceiling, random=random)
 
 
 def listen_delay(failures: int) -> float:

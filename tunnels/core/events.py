@@ -70,6 +70,13 @@ class RetryDue:
 
 
 @dataclass(frozen=True, slots=True)
+class Explained:
+    """Why the last attempt failed, or why this one gets nowhere, is known better now."""
+
+    error: TunnelsError
+
+
+@dataclass(frozen=True, slots=True)
 class Offline:
     """There is no route to the host."""
 
@@ -102,6 +109,7 @@ class Closed:
 # fmt: off
 Event = (
     Start | Stop | Connected | Ready | ForwardsRefused | ConnectFailed | InputNeeded | Answered
-    | ConnectionLost | RetryDue | Settled | ClientWaiting | Offline | PathChanged | Unused | Closed
+    | ConnectionLost | RetryDue | Settled | ClientWaiting | Explained | Offline | PathChanged | Unused
+    | Closed
 )
 # fmt: on

@@ -40,7 +40,7 @@ The network
 there is none, attempts neither count nor use up ``give_up_after``; one is made now and then all the same,
 because the machine may be wrong, and as often as ever while a client waits. A connection that is up is
 kept: most interruptions are shorter than TCP's patience. When there is a way again, or another one, what
-waits dials at once, and what is up is probed.
+waits dials at once, and what is up is probed. A `CaptivePortal` is no way either.
 
 The counter of failures goes back to zero only after the connection has been up for
 `backoff.SETTLE_AFTER` seconds, so that a server that accepts and then drops us is not hammered.
@@ -55,20 +55,16 @@ from tunnels.core import events as ev
 from tunnels.core.backoff import (
     CHANGE_INTERVAL,
     DEMAND_INTERVAL,
-    NAME_RETRY_MAX,
     OFFLINE_RETRY,
     SETTLE_AFTER,
     Random,
-    refused_delay,
-    retry_delay,
+    is_retried,
+    next_delay,
 )
 from tunnels.core.patience import Patience
 from tunnels.core.profile import Retry
 from tunnels.core.state import TunnelState
-from tunnels.errors import BadSetting, GaveUp, HostKeyRejected, HostKeyUnknown, NameNotResolved, TunnelsError
-
-#: A person must look at these first, also after the tunnel has been up.
-_NEVER_RETRIED = (HostKeyRejected, HostKeyUnknown, BadSetting)
+from tunnels.errors import CaptivePortal, GaveUp, TunnelsError
 
 
 class IllegalEvent(Exception):
@@ -170,7 +166,9 @@ class Lifecycle:
         return []
 
     def _attempt_failed(self, event: ev.Event, now: float) -> list[do.Action]:
-        assert isinstance(event, ev.ConnectFailed)
+        assert isinstance(event, ev.ConnectFailed | ev.Explained)
+        if isinstance(event.error, CaptivePortal):
+            self._went_offline(event, now)
         if not self.online:
             self.attempt = max(0, self.attempt - 1)
         return self._back_off_or_fail(event.error, now)
@@ -183,6 +181,15 @@ class Lifecycle:
         at_once = event.network_changed and self.online
         return [do.CancelTimer(), do.DropConnection(), *self._back_off(event.error, now, at_once=at_once)]
 
+    def _explained(self, event: ev.Event, now: float) -> list[do.Action]:
+        assert isinstance(event, ev.Explained)
+        if self.state is TunnelState.BACKOFF and (event.error.retryable or not self.ever_up):
+            return [do.CancelTimer(), *self._attempt_failed(event, now)]
+        if isinstance(event.error, CaptivePortal):  # who knows: the attempt may get through all the same
+            self.error = event.error
+            self._went_offline(event, now)
+        return []
+
     def _forwards_refused(self, event: ev.Event, now: float) -> list[do.Action]:
         assert isinstance(event, ev.ForwardsRefused)
         self._lost_since_up = self.ever_up
@@ -191,7 +198,7 @@ class Lifecycle:
         return [do.CancelTimer(), do.DropConnection(), *self._fail(event.error)]
 
     def _back_off_or_fail(self, error: TunnelsError, now: float) -> list[do.Action]:
-        if error.retryable or (self.ever_up and not isinstance(error, _NEVER_RETRIED)):
+        if is_retried(error, ever_up=self.ever_up):
             return self._back_off(error, now)
         return self._fail(error)
 
@@ -205,20 +212,8 @@ class Lifecycle:
             return self._fail(gave_up)
         self.state = TunnelState.BACKOFF
         self.error = error
-        if not error.retryable:  # it worked before, so it may again; but each attempt may count against us
-            self._hurry = False
-            delay = refused_delay(self._random)
-        elif not self.online:
-            self._hurry = True
-            delay = OFFLINE_RETRY
-        else:
-            self._hurry = True
-            ceiling = self._retry.max
-            if isinstance(error, NameNotResolved):  # that asks nobody but the resolver
-                ceiling = min(ceiling, max(self._retry.initial, NAME_RETRY_MAX))
-            delay = retry_delay(
-                self.attempt, initial=self._retry.initial, ceiling=ceiling, random=self._random
-            )
+        self._hurry = error.retryable
+        delay = next_delay(error, self.attempt, self._retry, online=self.online, random=self._random)
         self.retry_at = now if at_once else now + delay
         return [do.SetRetry(self.retry_at)]
 
@@ -273,6 +268,8 @@ class Lifecycle:
         return self._dial_now(event, now)
 
     def _client_waiting(self, _event: ev.Event, now: float) -> list[do.Action]:
+        if isinstance(self.error, CaptivePortal):  # whose end is looked for all the time
+            return []
         return self._sooner(now, DEMAND_INTERVAL)
 
     def _wanted(self, _event: ev.Event, now: float) -> list[do.Action]:
@@ -354,6 +351,7 @@ _TABLE: dict[tuple[TunnelState, type[ev.Event]], _Transition] = {
     (_S.CONNECTING, ev.InputNeeded): _L._ask,
     (_S.CONNECTING, ev.ConnectionLost): _L._lost,
     (_S.CONNECTING, ev.ClientWaiting): _L._stay,
+    (_S.CONNECTING, ev.Explained): _L._explained,
     (_S.CONNECTING, ev.Offline): _L._went_offline,
     (_S.CONNECTING, ev.PathChanged): _L._dial_again,
     (_S.UP, ev.Start): _L._stay,
@@ -374,6 +372,7 @@ _TABLE: dict[tuple[TunnelState, type[ev.Event]], _Transition] = {
     (_S.BACKOFF, ev.Stop): _L._stop,
     (_S.BACKOFF, ev.RetryDue): _L._retry_due,
     (_S.BACKOFF, ev.ClientWaiting): _L._client_waiting,
+    (_S.BACKOFF, ev.Explained): _L._explained,
     (_S.BACKOFF, ev.Offline): _L._wait_for_network,
     (_S.BACKOFF, ev.PathChanged): _L._dial_on_new_path,
     (_S.NEEDS_INPUT, ev.Start): _L._answered,  # perhaps the person has mended it by other means

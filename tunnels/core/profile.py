@@ -73,6 +73,7 @@ class Profile:
     on_up: tuple[str, ...] = ()  #: a command and its arguments; no shell
     on_down: tuple[str, ...] = ()
     on_failed: tuple[str, ...] = ()
+    captive_portal: bool = True  #: look for a login page where nothing gets through
     notify: bool = True  #: say on the desktop that it needs a person
     forwards: tuple[Forward, ...] = ()  #: port ranges already spread out
 

@@ -163,6 +163,7 @@ PROFILE_FIELDS: dict[str, Reader] = {
     "on_up": arguments('on_up = "notify-send connected"'),
     "on_down": arguments('on_down = ["sh", "-c", "echo $TUNNELS_NAME >> ~/drops"]'),
     "on_failed": arguments('on_failed = "~/bin/page-me"'),
+    "captive_portal": flag("captive_portal = false"),
     "notify": flag("notify = false"),
     "local": forwards(ForwardKind.LOCAL),
     "remote": forwards(ForwardKind.REMOTE),

@@ -26,6 +26,9 @@ from tunnels.core.proxy_address import ProxyAddress
 #: What a program that is sent through a tunnel still means by these is itself and its neighbours here.
 DIRECT = ("localhost", "127.0.0.1", "::1")
 
+#: Each of them ends a string of PowerShell, and two of them within it are one.
+_POWERSHELL_QUOTE = re.compile("['\u2018-\u201b]")
+
 _JAVA = "JAVA_TOOL_OPTIONS"
 _JAVA_OURS = re.compile(r"(?:^|\s+)-D(?:https?\.proxy(?:Host|Port)|http\.nonProxyHosts)=\S*")
 
@@ -113,8 +116,8 @@ def _set(shell: Shell, name: str, value: str) -> str:
         case Shell.FISH:  # fish(1): within single quotes, \\ and \' are the only escapes
             escaped = value.replace("\\", "\\\\").replace("'", "\\'")
             return f"set -gx {name} '{escaped}';"
-        case Shell.POWERSHELL:
-            escaped = value.replace("'", "''")
+        case Shell.POWERSHELL:  # to it the quotes of typography are quotes as well (about_Quoting_Rules)
+            escaped = _POWERSHELL_QUOTE.sub(r"\g<0>\g<0>", value)
             return f"$env:{name} = '{escaped}'"
         case _:
             escaped = value.replace("'", "'\\''")

@@ -50,6 +50,7 @@ DESCRIPTIONS = {
     "on_up": "A command for when it comes up: its words as a list, or a text that is split into words.",
     "on_down": "A command for when it leaves up.",
     "on_failed": "A command for when a person must do something.",
+    "captive_portal": "Look for a Wi-Fi's login page where nothing gets through, and say where it is.",
     "notify": "Say on the desktop when it needs a person.",
     "local": "Listen here, connect from the server: what ssh -L takes, or a table.",
     "remote": "Listen on the server, connect from here: what ssh -R takes, or a table.",

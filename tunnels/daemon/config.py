@@ -10,9 +10,17 @@ from pathlib import Path
 
 from tunnels import opened, profiles
 from tunnels.core.profile import Profile
-from tunnels.errors import ProfileError
+from tunnels.errors import Problem, ProfileError
 from tunnels.opened import Table
 from tunnels.profiles import Fingerprint, ProfileFile
+
+
+def is_empty(path: Path) -> bool:
+    """Whether there is not one byte in a file."""
+    try:
+        return path.stat().st_size == 0
+    except OSError:
+        return False
 
 
 class Config:
@@ -35,6 +43,7 @@ class Config:
         self._seen = profiles.fingerprint(self.path)
         try:
             file = self._read()
+            self._refuse_emptied(file)
             self.forget(set(file.profiles))  # what has been given a profile since
             self._good = opened.with_opened(file, self.opened)
         except ProfileError as error:
@@ -42,6 +51,17 @@ class Config:
             raise
         self.error = None
         return self._good
+
+    def _refuse_emptied(self, file: ProfileFile) -> None:
+        """A file that has become empty is an accident of an editor or a full disk, and no wish to stop everything."""
+        had = set() if self._good is None else set(self._good.profiles) - set(self.opened)
+        if had and not file.profiles and is_empty(self.path):
+            lost = Problem(
+                None, "", f"the file is empty, and had {len(had)} profile{'s' * (len(had) > 1)} in it"
+            )
+            raise ProfileError(
+                str(self.path), [lost], hint="`tunnels down --all` stops everything, if that is what is meant"
+            )
 
     def open(self, name: str, table: Table) -> Profile:
         """Have one more profile than the file has. Raises UsageError, and then it is not had."""
@@ -89,7 +109,7 @@ class Config:
         if self._seen != profiles.fingerprint(self.path):
             self._seen = profiles.fingerprint(self.path)
             try:
-                self._read()
+                self._refuse_emptied(self._read())
             except ProfileError as error:
                 self.error = error
             else:

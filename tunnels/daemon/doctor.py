@@ -28,6 +28,7 @@ from tunnels.errors import InternalError, NeedsPerson, Problem, TunnelsError, Us
 from tunnels.ssh.connect import connect
 from tunnels.ssh.connection import SshConnection
 from tunnels.ssh.watch import Watch
+from tunnels.supervisor import portal_probe
 
 Ask = Callable[[str, Question], Awaitable[str | None]]  # the name of the tunnel comes first
 
@@ -176,10 +177,17 @@ class Doctor:
                 watch.failed(_without_a_terminal(needed, profile))
             except TunnelsError as error:
                 await watch.look_closer()
-                watch.failed(error)
+                watch.failed(await self._explained(error, profile, watch))
             except Exception as exc:  # noqa: BLE001 - a bug is one more thing that keeps the tunnel from coming up
                 watch.failed(InternalError(f"{type(exc).__name__}: {exc}", hint="this is a bug"))
             return None, watch
+
+    async def _explained(self, error: TunnelsError, profile: Profile, watch: Watch) -> TunnelsError:
+        """Whatever it failed of: behind a login page that is the reason."""
+        if not profile.captive_portal:
+            return error
+        self._reader.began(f"{profile.host}: looking for a login page")
+        return await portal_probe.explain(error, watch.addresses)
 
     async def _answered(self, needed: PersonNeeded, watch: Watch, profile: Profile) -> bool:
         """Ask what must be answered before the next attempt; whether there is to be one."""

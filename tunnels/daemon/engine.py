@@ -14,6 +14,7 @@ from tunnels.daemon.observers import Observers
 from tunnels.ssh.connect import connect
 from tunnels.ssh.hops import Hops
 from tunnels.supervisor.network import NetworkMonitor, system_events, system_routes
+from tunnels.supervisor.portal_probe import HttpPortalProbe
 from tunnels.supervisor.supervisor import Supervisor
 
 _log = logging.getLogger("tunnels")
@@ -29,6 +30,7 @@ class Engine:
         self._observers = Observers(history=history)
         routes = system_routes()
         self._hops = Hops()
+        self._portals = HttpPortalProbe()
         self.supervisor = Supervisor(
             partial(connect, hops=self._hops),
             random=random.random,
@@ -36,6 +38,7 @@ class Engine:
             on_desired=on_desired,
             observer=self._observers.observe,
             routes=routes,
+            portals=self._portals,
         )
         self._network = NetworkMonitor(self._network_changed, events=system_events(), routes=routes)
 
@@ -60,4 +63,5 @@ class Engine:
         except TimeoutError:
             _log.error("some tunnels did not stop in time")
         await self._hops.aclose()
+        await self._portals.aclose()
         await self._observers.aclose()

@@ -174,10 +174,7 @@ class SocketEnd(asyncio.BufferedProtocol):
         """Bytes from the socket: on to the channel."""
         self._counters.from_socket += len(data)
         if self._send is not None:
-            try:
-                self._send(data)
-            except OSError:  # nobody takes it any more (RFC 4254 section 5.3); the end follows
-                pass
+            self.far.write(data)
         elif self._early is not None:
             self._early += data
             if len(self._early) >= EARLY_LIMIT:
@@ -216,6 +213,8 @@ class SocketEnd(asyncio.BufferedProtocol):
         """Hand over what came early. From now on bytes go straight through."""
         early, self._early = self._early, None
         self._send = channel.write
+        if self._stuck:  # by what the client was told before
+            channel.pause_reading()
         if early:
             self.far.write(early)
         if self._eof:

@@ -43,6 +43,7 @@ class ProxyEnd:
         self._eof = False
         self._refused = False  # the client has been told its last
         self._link_paused = False
+        self._write_paused = False  # the channel takes no more
         self._deadline: asyncio.TimerHandle | None = None
 
     # --- from the channel: none of these raises ---------------------------------------------------
@@ -68,12 +69,14 @@ class ProxyEnd:
         return True if self._far is None else self._far.eof_received()
 
     def pause_writing(self) -> None:
-        """The channel's buffer is full; the replies of a handshake cannot fill it."""
+        """The channel takes no more: of the first reply already, where the link is full or has to agree on new keys."""
+        self._write_paused = True
         if self._far is not None:
             self._far.pause_writing()
 
     def resume_writing(self) -> None:
         """The channel's buffer has room again."""
+        self._write_paused = False
         if self._far is not None:
             self._far.resume_writing()
 
@@ -164,6 +167,8 @@ class ProxyEnd:
         self._far = end.far
         if self._link_paused:
             end.far.link_paused()
+        if self._write_paused:  # it was told to us, and will not be told again
+            end.far.pause_writing()
         if self._exchange is None:
             early = self._server.trailing
             self.data_received = end.far.data_received

@@ -20,6 +20,7 @@ class Carrier:
         self.protocol: Any = None
         self._factory = factory
         self._channel: Channel | None = None
+        self._full = False  # the channel takes no more
 
     # --- what the channel calls -------------------------------------------------------------------
 
@@ -43,10 +44,12 @@ class Carrier:
 
     def pause_writing(self) -> None:
         """The jump host takes no more."""
+        self._full = True
         self.protocol.pause_writing()
 
     def resume_writing(self) -> None:
         """The jump host takes more again."""
+        self._full = False
         self.protocol.resume_writing()
 
     def connection_lost(self, exc: Exception | None, /) -> None:
@@ -100,5 +103,5 @@ class Carrier:
         """The channel decides."""
 
     def get_write_buffer_size(self) -> int:
-        """The channel says when it is full."""
-        return 0
+        """Whether there is anything: the channel says when it is full, and then does not say it again."""
+        return int(self._full)

@@ -18,60 +18,39 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import asyncssh
 
 from tunnels.forwarding.channel import ChannelEnd
+from tunnels.ssh import channel_packets as packets
 from tunnels.ssh.channel_open import uint32
+from tunnels.ssh.kept import Kept
 from tunnels.ssh.window import INITIAL, Window
-from tunnels.ssh.wire import MSG_CHANNEL_DATA, MSG_CHANNEL_WINDOW_ADJUST, Wire
-
-_MSG_OPEN = 90
-_MSG_EXTENDED_DATA = 95
-_MSG_EOF = 96
-_MSG_CLOSE = 97
-_MSG_REQUEST = 98
-_MSG_FAILURE = 100
+from tunnels.ssh.wire import Wire
 
 #: Bytes of data that the server may put into one packet. OpenSSH's client says 32 KiB (CHAN_TCP_PACKET_DEFAULT);
 #: what is larger saves us work for each packet, and makes others on the same connection wait longer.
 LARGEST_DATA = 64 * 1024
 
+#: Bytes that the server has to take in one packet. Nothing sends so little; one who says so wants to see us busy.
+SMALLEST_DATA = 256
+
 #: Bytes for a window to be allowed at most (RFC 4254 section 5.2).
 _LARGEST_WINDOW = 0xFFFFFFFF
 
 _GONE = "SSH connection closed"
+_TOO_SMALL = "Maximum packet size too small"
 
 
 class ForwardChannel:
     """A channel. The `ChannelEnd` that it is coupled to sees it as a `Channel`."""
 
     __slots__ = (
-        "_close_got",
-        "_close_sent",
-        "_close_wanted",
-        "_conn",
-        "_end",
-        "_eof_got",
-        "_eof_sent",
-        "_eof_told",
-        "_eof_wanted",
-        "_in",
-        "_kept",
-        "_largest",
-        "_number",
-        "_opening",
-        "_out",
-        "_paused",
-        "_peer",
-        "_pending",
-        "_telling",
-        "_wire",
-        "_write_paused",
-        "queued",
+        *("_close_got", "_close_sent", "_close_wanted", "_conn", "_end", "_eof_got", "_eof_sent"),
+        *("_eof_told", "_eof_wanted", "_in", "_kept", "_largest", "_number", "_opening", "_out"),
+        *("_paused", "_peer", "_pending", "_telling", "_wire", "_write_paused", "queued"),
     )
 
     #: That `Wire` may hand it packets.
@@ -95,7 +74,7 @@ class ForwardChannel:
         self._peer = -1  # the far end's number
         self._opening: asyncio.Future[None] | None = None
         self._pending: bytearray | None = None  # what the far end has not been sent yet
-        self._kept: deque[bytes] = deque()  # what the end has not been given yet
+        self._kept = Kept()  # what the end has not been given yet
         self._paused = False  # the end takes no more
         self._telling = False  # the end is being given what was kept
         self._write_paused = False  # the end was told to wait
@@ -121,30 +100,38 @@ class ForwardChannel:
         self._end = end
         self._opening = asyncio.get_running_loop().create_future()
         self._conn.send_packet(
-            _MSG_OPEN,
+            packets.MSG_OPEN,
             uint32(len(kind)) + kind,
             uint32(self._number) + uint32(self._in.left) + uint32(LARGEST_DATA),
             *args,
         )
-        await self._opening
+        try:
+            await self._opening
+        except asyncio.CancelledError:
+            if self._peer >= 0:  # the server has opened it in this very moment
+                self.abort()
+            raise
 
     def process_open_confirmation(
         self, send_chan: int, send_window: int, send_pktsize: int, packet: Any
     ) -> None:
         """The server has opened it."""
-        opening, self._opening = self._opening, None
+        opening = self._opening
         if opening is None:
             raise asyncssh.ProtocolError("Channel not being opened")
-        packet.check_end()
+        packet.check_end()  # where this raises, the end of the connection is what `open` is told
+        if send_pktsize < SMALLEST_DATA:
+            raise asyncssh.ProtocolError(_TOO_SMALL)
+        self._opening = None
         self._opened(send_chan, send_window, send_pktsize)
         if opening.done():  # cancelled
             self._end = None
             self.abort()
             return
+        opening.set_result(None)
         assert self._end is not None
         self._end.connection_made(self)
         self._end.session_started()
-        opening.set_result(None)
 
     def process_open_failure(self, code: int, reason: str, lang: str) -> None:
         """The server refuses."""
@@ -160,6 +147,8 @@ class ForwardChannel:
     ) -> None:
         """Answer the server, which wants to open one, when ``find`` says who takes it."""
         try:
+            if send_pktsize < SMALLEST_DATA:
+                raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, _TOO_SMALL)
             found = await find()
         except asyncssh.ChannelOpenError as refusal:
             self._forget()
@@ -176,7 +165,7 @@ class ForwardChannel:
         found.session_started()
 
     def _opened(self, peer: int, window: int, largest: int) -> None:
-        self._peer, self._out, self._largest = peer, window, max(largest, 1)
+        self._peer, self._out, self._largest = peer, window, min(largest, LARGEST_DATA)
 
     @property
     def _alive(self) -> bool:
@@ -237,7 +226,7 @@ class ForwardChannel:
             return
         if self._eof_wanted and not self._eof_sent:
             self._eof_sent = True
-            self._conn.send_packet(_MSG_EOF, uint32(self._peer))
+            self._conn.send_packet(packets.MSG_EOF, uint32(self._peer))
         if self._close_wanted:
             self._send_close()
 
@@ -250,7 +239,10 @@ class ForwardChannel:
     def close(self) -> None:
         """End the channel after what is pending. Nothing more is told but its end."""
         self._close_wanted = True
-        self._discard_kept()
+        self._kept.clear()
+        self._paused = False
+        if self._close_got:
+            self._gone(None)
         if self._peer >= 0:
             self._finish_sending()
 
@@ -262,23 +254,17 @@ class ForwardChannel:
     @property
     def kept(self) -> int:
         """Bytes that wait for `resume_reading`."""
-        return sum(map(len, self._kept))
+        return len(self._kept)
 
     @property
     def ended(self) -> bool:
         """Whether the far end has sent its last byte."""
         return self._eof_got or self._close_got
 
-    def _discard_kept(self) -> None:
-        self._kept.clear()
-        self._paused = False
-        if self._close_got:
-            self._gone(None)
-
     def _send_close(self) -> None:
         self._close_sent = True
         self._pending = None
-        self._conn.send_packet(_MSG_CLOSE, uint32(self._peer))
+        self._conn.send_packet(packets.MSG_CLOSE, uint32(self._peer))
         if self._close_got:
             self._tell()
 
@@ -303,7 +289,7 @@ class ForwardChannel:
         if self._close_wanted:  # nobody reads any more
             return True
         if self._paused or self._kept:
-            self._kept.append(bytes(data))
+            self._kept.add(data)
         else:
             assert self._end is not None
             self._end.data_received(data, None)
@@ -316,7 +302,7 @@ class ForwardChannel:
             return
         more = self._in.grant()
         if more and not self._close_sent and not self._eof_got and not self._close_got:
-            self._conn.send_packet(MSG_CHANNEL_WINDOW_ADJUST, uint32(self._peer) + uint32(more))
+            self._conn.send_packet(packets.MSG_WINDOW_ADJUST, uint32(self._peer) + uint32(more))
 
     def _tell(self) -> None:
         """Tell the end what was kept, and then what came after it."""
@@ -325,7 +311,7 @@ class ForwardChannel:
         self._telling = True
         while self._kept and not self._paused:
             assert self._end is not None
-            self._end.data_received(self._kept.popleft(), None)
+            self._end.data_received(self._kept.take(), None)
         self._telling = False
         if self._kept or self._paused or self._peer < 0:
             return
@@ -350,18 +336,25 @@ class ForwardChannel:
                 self.pump(self._out)  # nobody else waits
         return True
 
-    def _eof_came(self) -> None:
+    def eof_came(self) -> None:
+        """The far end has sent its last byte. Raises asyncssh.ProtocolError where it had said so before."""
         if self._eof_got:
             raise asyncssh.ProtocolError("Channel not open for sending")
         self._eof_got = True
         self._tell()
 
-    def _close_came(self) -> None:
+    def close_came(self) -> None:
+        """The far end has closed its side, and expects the same of us (RFC 4254 section 5.3)."""
         self._close_got = True
         if not self._close_sent:
             self._send_close()
         else:
             self._tell()
+
+    def request_came(self, *, wants_answer: bool) -> None:
+        """The far end asks for something, and we have nothing to give."""
+        if wants_answer and not self._close_sent:
+            self._conn.send_packet(packets.MSG_FAILURE, uint32(self._peer))
 
     def _gone(self, exc: Exception | None) -> None:
         """Both sides have closed it, or the connection has ended."""
@@ -384,32 +377,8 @@ class ForwardChannel:
         """A packet that `Wire` did not handle. Raises asyncssh.ProtocolError, which ends the connection."""
         if self._peer < 0:
             raise asyncssh.ProtocolError("Channel not open")
-        if self._close_got:  # what comes late (`late_packets`)
-            return True
-        if pkttype == MSG_CHANNEL_DATA:
-            data = packet.get_string()
-            packet.check_end()
-            if not self.data(memoryview(data)):
-                raise asyncssh.ProtocolError("Window exceeded, or channel not open for sending")
-        elif pkttype == MSG_CHANNEL_WINDOW_ADJUST:
-            more = packet.getuint32()
-            packet.check_end()
-            if not self.window_adjusted(more):
-                raise asyncssh.ProtocolError("Window too large")
-        elif pkttype == _MSG_EXTENDED_DATA:
-            raise asyncssh.ProtocolError("Invalid extended data type")
-        elif pkttype == _MSG_EOF:
-            packet.check_end()
-            self._eof_came()
-        elif pkttype == _MSG_CLOSE:
-            packet.check_end()
-            self._close_came()
-        elif pkttype == _MSG_REQUEST:  # such as OpenSSH's keepalive, which takes this for a sign of life
-            packet.get_string()
-            if packet.get_boolean() and not self._close_sent:
-                self._conn.send_packet(_MSG_FAILURE, uint32(self._peer))
-        else:  # the answer to a request, and we have made none
-            raise asyncssh.ProtocolError("Unexpected channel response")
+        if not self._close_got:  # otherwise it comes late (`late_packets`)
+            packets.hand_over(pkttype, packet, self)
         return True
 
     def process_connection_close(self, exc: Exception | None) -> None:

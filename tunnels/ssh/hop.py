@@ -12,8 +12,8 @@ import asyncssh
 
 from tunnels.core.profile import Profile
 from tunnels.core.question import Answer, Dialogue, Question
-from tunnels.errors import HostUnreachable, LoginRefused, TunnelsError
-from tunnels.ssh import keys, prompts, slow_files
+from tunnels.errors import HandshakeFailed, HostUnreachable, LoginRefused, TunnelsError
+from tunnels.ssh import first_words, keys, prompts, slow_files
 from tunnels.ssh.client import Client
 from tunnels.ssh.cpu import has_aes
 from tunnels.ssh.destination import Destination
@@ -25,7 +25,9 @@ from tunnels.ssh.login import Login
 from tunnels.ssh.onward import Onward
 from tunnels.ssh.options import LOGIN_TIMEOUT, connect_options, connect_timeout
 from tunnels.ssh.proxy_command import ProxyCommand
+from tunnels.ssh.slim import slim
 from tunnels.ssh.steps import QUIET, Steps
+from tunnels.ssh.symptoms import said_instead
 from tunnels.tasks import TaskScope
 
 #: Seconds that a person may take for an answer where the server waits longer than that: sshd hangs up after
@@ -67,7 +69,8 @@ class Hop:
         )
         self._limit: asyncio.Timeout | None = None
         self._steps = steps
-        self.client = Client(self._checker, self._login, on_made=steps.made)
+        self._heard: Callable[[], bytes] = bytes  # what was said instead of a version
+        self.client = Client(self._checker, self._login, on_made=self._made)
 
     async def connect(self, on_found: Callable[[tuple[str, ...]], None]) -> asyncssh.SSHClientConnection:
         """Connect and log in. Raises ConnectError, or PersonNeeded."""
@@ -99,7 +102,13 @@ class Hop:
             await self._end_command()
             raise
         self._steps.entered()
+        self.client.entered()
+        slim(conn)
         return conn
+
+    def _made(self, conn: asyncssh.SSHClientConnection) -> None:
+        self._heard = first_words.note(conn)
+        self._steps.made(conn)
 
     async def _connect(self, on_found: Callable[[tuple[str, ...]], None]) -> asyncssh.SSHClientConnection:
         options: dict[str, Any] = connect_options(
@@ -150,6 +159,8 @@ class Hop:
             error = LoginRefused(f"{self._where} ended the login after too many tries")
         elif self._login.refused and isinstance(error, HostUnreachable):  # as some do after a wrong password
             error = LoginRefused(f"{self._where} ended the login")
+        elif (heard := self._heard()) and isinstance(error, HostUnreachable | HandshakeFailed):
+            error = said_instead(error, self._where, heard)
         return self._refused(error, offered) if isinstance(error, LoginRefused) else error
 
     def _refused(self, error: LoginRefused, offered: keys.Keys) -> LoginRefused:

@@ -23,7 +23,7 @@ from tunnels.ssh.destination import Destination
 from tunnels.ssh.encrypted_key import EncryptedKey
 from tunnels.ssh.in_thread import in_thread
 from tunnels.ssh.offer import Attempt, Offer, Sign, Unusable, usable
-from tunnels.ssh.security_keys import TOUCH_TIMEOUT, lives_in_a_token, touching, why_not_directly
+from tunnels.ssh.security_keys import TOUCH_TIMEOUT, lives_in_a_token, touching, wake, why_not_directly
 
 #: Keys offered to one server at most: each costs a try of MaxAuthTries, and a stranger's agent may hold many.
 MAX_KEYS = 20
@@ -277,10 +277,15 @@ class _Gathering:
     async def _signed(self, path: Path, private: asyncssh.SSHKey, data: bytes, algorithm: bytes) -> bytes:
         if not lives_in_a_token(private.algorithm):
             return private.sign(data, algorithm)
+
+        def sign() -> bytes:
+            wake()
+            return private.sign(data, algorithm)
+
         try:
             with touching(str(path)), self._attempt.patience(TOUCH_TIMEOUT):
                 async with asyncio.timeout(TOUCH_TIMEOUT):
-                    return await in_thread(lambda: private.sign(data, algorithm), name="security key")
+                    return await in_thread(sign, name="security key")
         except TimeoutError:
             raise Unusable(f"nobody touched the security key within {TOUCH_TIMEOUT:g} s") from None
         except Exception as exc:

@@ -33,14 +33,17 @@ class _ClosedChannel:
 
 _CLOSED = _ClosedChannel()
 
+#: Nothing remembered; never added to.
+_NONE: set[int] = set()
+
 
 class _Channels(dict[int, Any]):
     """The channels of a connection by number, as asyncssh looks them up for each packet that comes in."""
 
     def __init__(self, channels: Mapping[int, Any]) -> None:
         super().__init__(channels)
-        self._order: deque[int] = deque()
-        self._remembered: set[int] = set()
+        self._order: deque[int] | None = None  # most connections have nothing to remember
+        self._remembered: set[int] = _NONE
 
     def __getitem__(self, number: int) -> Any:
         channel = self.get(number)
@@ -53,6 +56,8 @@ class _Channels(dict[int, Any]):
 
     def __delitem__(self, number: int) -> None:
         super().__delitem__(number)
+        if self._order is None:
+            self._order, self._remembered = deque(), set()
         if len(self._order) >= REMEMBERED:
             self._remembered.discard(self._order.popleft())
         self._order.append(number)

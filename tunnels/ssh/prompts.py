@@ -17,9 +17,9 @@ def question_for(error: TunnelsError, checker: HostKeyChecker) -> TunnelsError:
 
     def take(answer: str) -> None:
         given = answer.strip()
-        if given.lower() in {"yes", "y"} or given == new_key.fingerprint:
+        if given.lower() == "yes" or given == new_key.fingerprint:
             checker.trust(new_key)
-        elif given.lower() in {"no", "n", ""}:
+        elif given.lower() in {"no", ""}:  # as in ssh, a letter is no answer to this (sshconnect.c, confirm)
             raise HostKeyRejected(f"the host key of {new_key.host} was not trusted")
         elif given.upper().startswith(("SHA256:", "MD5:")):
             raise UsageError(

@@ -14,14 +14,11 @@ from typing import Any, Protocol
 
 import asyncssh
 
-from tunnels.ssh import known_hosts
+from tunnels.ssh import first_words, known_hosts
 from tunnels.ssh.destination import Destination
 from tunnels.ssh.host_key_verdict import Standing, lookup
 from tunnels.ssh.public_key import shown as as_shown
 from tunnels.ssh.symptoms import Seen, weak
-
-#: Bytes kept of what a server says before its version, which is anything where it is no SSH server.
-MAX_HEARD = 256
 
 #: Keys and answers that are named; a server may ask for ever.
 MAX_TRIES = 40
@@ -59,8 +56,8 @@ class Shoulder:
     def look(self) -> None:
         """Put them there."""
         conn = self._conn
+        first_words.listen(conn, self._hears)
         for name, ours in (
-            ("_recv_handler", self._hears),
             ("set_extra_info", self._learns),
             ("_choose_alg", self._chooses),
             ("validate_server_host_key", self._validates),
@@ -72,21 +69,14 @@ class Shoulder:
             if theirs is not None:
                 setattr(conn, name, ours(theirs))
 
-    def _hears(self, receive: Callable[[], bool]) -> Callable[[], bool]:
-        def hear() -> bool:
-            # Each call takes one line away, so what came first is only there at the first.
-            heard = bytes(getattr(self._conn, "_inpbuf", b"")[:MAX_HEARD])
-            if len(heard) > len(self._seen.heard) and not heard.startswith(b"SSH-"):
-                self._seen.heard = heard
-            return receive()
-
-        return hear
+    def _hears(self, heard: bytes) -> None:
+        self._seen.heard = heard
 
     def _learns(self, learn: Callable[..., None]) -> Callable[..., None]:
         def learns(**info: Any) -> None:
             learn(**info)
             if "server_version" in info:
-                self._seen.version = str(info["server_version"])[:MAX_HEARD]
+                self._seen.version = str(info["server_version"])[: first_words.MAX_HEARD]
                 self._reached("banner", self._seen.version)
 
         return learns

@@ -6,23 +6,29 @@ hung up, what it would have taken, and what it has refused. So an error can be s
 
 from __future__ import annotations
 
-import ipaddress
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from tunnels.core.captive import Manner, is_private, manner
 from tunnels.core.logline import printable
 from tunnels.errors import (
     HandshakeFailed,
     HostUnreachable,
     LoginRefused,
     NameNotResolved,
+    NotSsh,
     TunnelsError,
 )
 from tunnels.ssh.destination import Destination
 
 #: Characters of a list of algorithms that are shown.
 _MANY = 200
+
+_WRONG_PORT = (
+    "check the host and the port; or the network catches everything until you log in to it with a browser "
+    "(hotel, café, train)"
+)
 
 #: What the names of algorithms have in them that should not be used any more.
 _WEAK = ("-sha1", "hmac-md5", "-cbc", "arcfour", "group1-")
@@ -69,7 +75,7 @@ def explain(step: str, error: TunnelsError, destination: Destination, seen: Seen
         case "tcp" if isinstance(error, HostUnreachable):
             return _tcp(error, seen)
         case "banner" if isinstance(error, HostUnreachable | HandshakeFailed):
-            return _banner(error, where, seen)
+            return said_instead(error, where, seen.heard)
         case "kex" if seen.nothing_in_common is not None:
             return _kex(where, *seen.nothing_in_common)
         case "login" if isinstance(error, LoginRefused):
@@ -93,7 +99,7 @@ def _name(error: NameNotResolved, destination: Destination) -> TunnelsError:
 
 
 def _tcp(error: HostUnreachable, seen: Seen) -> TunnelsError:
-    private = [each for each in seen.addresses if _is_private(each)]
+    private = [each for each in seen.addresses if is_private(each)]
     hint = error.hint or "is this machine online, and is there a way from it to that address?"
     if private and "refused" not in error.message:
         hint = f"{private[0]} is an address of a private network: are you in that network, or its VPN?"
@@ -103,9 +109,9 @@ def _tcp(error: HostUnreachable, seen: Seen) -> TunnelsError:
     return HostUnreachable(error.message, hint=hint)
 
 
-def _banner(error: TunnelsError, where: str, seen: Seen) -> TunnelsError:
-    """It accepts connections, and does not say that it speaks SSH."""
-    first = printable(seen.heard.split(b"\n")[0].decode("utf-8", "replace")).strip()
+def said_instead(error: TunnelsError, where: str, heard: bytes) -> TunnelsError:
+    """It accepts connections, and does not say that it speaks SSH; ``heard`` is what it said instead."""
+    first = printable(heard.split(b"\n")[0].decode("utf-8", "replace")).strip()
     if "maxstartups" in first.lower():
         return HostUnreachable(
             f"{where} has too many logins going on: it said “{first}”",
@@ -116,16 +122,14 @@ def _banner(error: TunnelsError, where: str, seen: Seen) -> TunnelsError:
             f"{where} does not let this address in for a while: it said “{first}”",
             hint="too many logins from here have failed; PerSourcePenalties in its sshd_config says for how long",
         )
-    if first.startswith(("HTTP/", "<")):
-        return HandshakeFailed(
-            f"{where} is no SSH server but a web server: it said “{first}”",
-            hint="check the port; or the network catches everything until you log in to it with a browser "
-            "(hotel, café, train)",
-        )
-    if first:
-        return HandshakeFailed(
-            f"{where} is no SSH server: it said “{first}”", hint="check the host and the port"
-        )
+    if heard.strip():
+        who = manner(heard)
+        if who is Manner.TLS:
+            message = f"{where} is no SSH server but a TLS server"
+        else:
+            other = " but a web server" if who is Manner.HTTP else ""
+            message = f"{where} is no SSH server{other}: it said “{first}”"
+        return NotSsh(message, hint=_WRONG_PORT, heard=heard)
     if "did not finish the login" in error.message:
         return HostUnreachable(
             f"{where} accepts connections, and says nothing",
@@ -204,8 +208,3 @@ def _login(error: LoginRefused, destination: Destination, seen: Seen) -> Tunnels
         f"{where} refused the login",
         hint=f"is {destination.user} the right user? `{copy}` puts the key there; the server's log says more",
     )
-
-
-def _is_private(address: str) -> bool:
-    found = ipaddress.ip_address(address)
-    return found.is_private and not found.is_loopback and not found.is_unspecified

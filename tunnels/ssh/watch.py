@@ -107,6 +107,11 @@ class Watch(Steps):
             hop.at = HOP_STEPS.index("tcp")
         self._say_what_goes_on()
 
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Of the first server on the way; none where only another program knows them."""
+        return self._hops[0].seen.addresses if self._hops else ()
+
     def found(self, addresses: tuple[str, ...]) -> None:
         """The name of the first server on the way has these addresses."""
         hop = self._hops[-1]

@@ -22,14 +22,13 @@ from __future__ import annotations
 import asyncio
 import os
 import struct
-import threading
 import time
-from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
 import asyncssh
 from cryptography.exceptions import InvalidTag
 
+from tunnels.ssh.buffers import LARGEST_BACKLOG, LARGEST_DEFERRED, LARGEST_PACKET, WRITE, buffers
 from tunnels.ssh.carrier import Carrier
 from tunnels.ssh.gcm import OVERHEAD, TAG, Opener, Sealer, can_borrow, padding
 
@@ -45,15 +44,6 @@ MSG_CHANNEL_DATA = 94
 #: Bytes that one channel sends before it is the turn of the next one.
 QUANTUM = 64 * 1024
 
-#: Bytes that a packet may have: OpenSSH's own limit, PACKET_MAX_SIZE.
-LARGEST_PACKET = 256 * 1024
-
-#: Bytes read at once: a full packet, and room to go on.
-_READ = LARGEST_PACKET + 256 * 1024
-
-#: Bytes sealed before they are written: one read of a client's socket.
-_WRITE = 272 * 1024
-
 #: Bytes of data in one packet of ours, whatever the server says that it takes.
 _LARGEST_DATA = LARGEST_PACKET - OVERHEAD - 16
 
@@ -66,34 +56,6 @@ _EMPTY_IGNORE = (b"\0\0\0\0",)
 _WRAP = 0xFFFFFFFF
 
 
-class _Buffers(threading.local):
-    """Used by one connection at a time: a read, what is made of it, and a write happen in one go."""
-
-    def __init__(self) -> None:
-        self.incoming = memoryview(bytearray(_READ))
-        self.opened = memoryview(bytearray(LARGEST_PACKET))
-        self.plain = memoryview(bytearray(LARGEST_PACKET + OVERHEAD))
-        self.sealed = memoryview(bytearray(max(_WRITE, LARGEST_PACKET) + 2 * OVERHEAD))
-
-
-_buffers = _Buffers()
-
-
-class _Noise:
-    """Random padding (RFC 4253 section 6), drawn a page at a time."""
-
-    def __init__(self) -> None:
-        self._page = b""
-        self._at = 0
-
-    def take(self, size: int) -> bytes:
-        at = self._at
-        if at + size > len(self._page):
-            self._page, at = os.urandom(4096), 0
-        self._at = at + size
-        return self._page[at : at + size]
-
-
 class Wire(asyncio.BufferedProtocol):
     """What a connection's socket calls back, and what its channels write to."""
 
@@ -102,9 +64,9 @@ class Wire(asyncio.BufferedProtocol):
         self._conn = private
         self._loop = asyncio.get_running_loop()
         self._transport: Any = private._transport  # noqa: SLF001
-        self._incoming, self._opened = _buffers.incoming, _buffers.opened
-        self._plain, self._sealed = _buffers.plain, _buffers.sealed
-        self._noise = _Noise()
+        self._incoming, self._opened = buffers.incoming, buffers.opened
+        self._plain, self._sealed = buffers.plain, buffers.sealed
+        self._noise = buffers.noise
         self._file = -1  # descriptor of the socket, where there is one
         self._rest = b""  # the beginning of a packet
         self._sealer: Sealer | None = None
@@ -113,7 +75,8 @@ class Wire(asyncio.BufferedProtocol):
         self._opening: object = None
         self._between = False  # asyncssh is between two packets, with the keys of `_opener`
         self._full = False  # the socket takes no more
-        self._waiting: deque[ForwardChannel] = deque()
+        self._backlog = 0  # bytes that were sent all the same since then
+        self._waiting: list[ForwardChannel] = []  # a deque takes 760 bytes
         self._heard_at = self._loop.time()
         self._send_packet = conn.send_packet
         self._send_deferred = private._send_deferred_packets  # noqa: SLF001
@@ -131,6 +94,7 @@ class Wire(asyncio.BufferedProtocol):
         conn.pause_writing = self.pause_writing
         conn.resume_writing = self.resume_writing
         transport.set_write_buffer_limits(high=0, low=0)
+        self._full = transport.get_write_buffer_size() > 0  # nothing may overtake what asyncssh has sent
         if isinstance(transport, asyncssh.SSHTCPChannel | Carrier):  # a connection inside another one
             conn.data_received = self._data_received
             return
@@ -209,7 +173,7 @@ class Wire(asyncio.BufferedProtocol):
     def _carry(self, opener: Opener, data: memoryview, at: int, size: int) -> int:
         """Hand packets to their channels, up to the first one that is for asyncssh; return where that begins."""
         conn, opened, packet = self._conn, self._opened, opener.open
-        channels: dict[int, Any] = conn._channels  # noqa: SLF001
+        channels: Any = conn._channels  # noqa: SLF001
         while size - at >= _SMALLEST:
             (count,) = _LENGTH.unpack_from(data, at)
             end = at + 4 + count + TAG
@@ -222,14 +186,14 @@ class Wire(asyncio.BufferedProtocol):
             pad, message, number, amount = _DATA_HEADER.unpack_from(opened)
             if message == MSG_CHANNEL_DATA:
                 channel = channels.get(number)
-                if channel is None or not channel.__class__.carries:
+                if not getattr(channel, "carries", False):  # none, or one of asyncssh's own
                     break
                 # Where it is against the protocol, asyncssh asks the channel again, which then says so.
                 if 10 + amount + pad != count or not channel.data(opened[10 : 10 + amount]):
                     break
             elif message == MSG_CHANNEL_WINDOW_ADJUST:
                 channel = channels.get(number)
-                if channel is None or not channel.__class__.carries:
+                if not getattr(channel, "carries", False):
                     break
                 if 10 + pad != count or not channel.window_adjusted(amount):
                     break
@@ -305,6 +269,8 @@ class Wire(asyncio.BufferedProtocol):
                 self._write(written)
                 return
         self._send_packet(pkttype, *args, handler=handler)
+        if len(conn._deferred_packets) > LARGEST_DEFERRED:  # noqa: SLF001
+            self._give_up("Server does not finish the key exchange")
 
     def _seal(self, sealer: Sealer, payload: bytes) -> tuple[int, int]:
         """Seal one packet; return its bytes on the wire, and those of them that are encrypted."""
@@ -330,7 +296,7 @@ class Wire(asyncio.BufferedProtocol):
             end = at + largest
             end = min(end, size)
             count = end - at
-            if written and written + count + 9 + OVERHEAD > _WRITE:
+            if written and written + count + 9 + OVERHEAD > WRITE:
                 self._write(written)
                 written = 0
             pad = -(10 + count) & 15  # as `padding` does
@@ -367,13 +333,23 @@ class Wire(asyncio.BufferedProtocol):
         if self._conn._transport is None:  # noqa: SLF001
             return
         sent = 0
-        if self._file >= 0 and not self._full:
+        if self._full:
+            self._backlog += size
+            if self._backlog > LARGEST_BACKLOG:
+                self._give_up("Server does not read the answers to its requests")
+                return
+        elif self._file >= 0:
             try:
                 sent = os.write(self._file, self._sealed[:size])
             except OSError:  # it is full; or broken, which the transport will find out
                 pass
         if sent < size and not transport.is_closing():
             transport.write(bytes(self._sealed[sent:size]))
+
+    def _give_up(self, reason: str) -> None:
+        """End a connection whose server has us keep more and more."""
+        if self._conn._transport is not None:  # noqa: SLF001
+            self._conn.connection_lost(asyncssh.ProtocolError(reason))
 
     # --- waiting ----------------------------------------------------------------------------------
 
@@ -391,7 +367,7 @@ class Wire(asyncio.BufferedProtocol):
 
     def resume_writing(self) -> None:
         """The socket has taken everything."""
-        self._full = False
+        self._full, self._backlog = False, 0
         self._go_on()
 
     def _exchanged(self) -> None:
@@ -403,7 +379,7 @@ class Wire(asyncio.BufferedProtocol):
         """Let channels send, each in its turn, until the socket is full."""
         waiting = self._waiting
         while waiting and not self.blocked:
-            channel = waiting.popleft()
+            channel = waiting.pop(0)
             channel.queued = False
             channel.pump(QUANTUM)
 

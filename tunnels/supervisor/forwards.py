@@ -105,9 +105,12 @@ class Forwards:
 
     async def bound(self) -> None:
         """Wait until every forward that listens here has been tried."""
-        if self._binding is not None:
+        binding = self._binding
+        if binding is not None:
             # Not awaited itself: the end of whoever waits must not be the end of the binding.
-            await asyncio.wait([self._binding])
+            await asyncio.wait([binding])
+            if self._binding is binding:
+                self._binding = None
 
     async def open(self, link: Link) -> None:
         """Ask the server for the remote listeners."""

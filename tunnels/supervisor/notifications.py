@@ -15,6 +15,7 @@ from tunnels.core.logline import printable
 from tunnels.core.profile import Profile
 from tunnels.core.state import WORKING, TunnelState
 from tunnels.core.transition import Transition
+from tunnels.errors import CaptivePortal
 from tunnels.tasks import TaskScope
 
 #: Seconds in which a tunnel says something at most once.
@@ -66,19 +67,25 @@ class Notifications:
         self._states: dict[str, Transition] = {}  # the last change of each tunnel
         self._scope = TaskScope("notifications")
         self._said: dict[str, float] = {}
+        self._portal_said = False
         self._asked: dict[
             str, str
         ] = {}  # what each tunnel needed last, until it has come to an end otherwise
 
     def observe(self, profile: Profile, transition: Transition) -> None:
         """A tunnel's state has changed."""
-        word = _SAY.get(transition.after)
+        is_portal = transition.error is not None and transition.error.code == CaptivePortal.code
+        word = "waits behind a login page" if is_portal else _SAY.get(transition.after)
         self._states[profile.name] = transition
         if transition.after is TunnelState.STOPPED:
             del self._states[profile.name]
+        if transition.after is TunnelState.UP:
+            self._portal_said = False
         if transition.after in _SETTLED:
             self._asked.pop(profile.name, None)
         if word is None or not profile.notify or self._is_repeated(transition):
+            return
+        if is_portal and self._portal_said:  # it is in the way of all tunnels, and one of them has said it
             return
         now = self._clock()
         if now - self._said.get(profile.name, -QUIET) < QUIET:
@@ -86,6 +93,7 @@ class Notifications:
         words = command(f"{profile.name} {word}", _body(transition), self._environment, self._platform)
         if words is not None:
             self._said[profile.name] = now
+            self._portal_said = self._portal_said or is_portal
             self._scope.spawn(self._say(words, transition), name=profile.name)
 
     def _is_repeated(self, transition: Transition) -> bool:

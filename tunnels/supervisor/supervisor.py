@@ -21,6 +21,7 @@ from tunnels.core.status import TunnelStatus
 from tunnels.errors import DaemonNotRunning
 from tunnels.supervisor.bus import Bus
 from tunnels.supervisor.connector import Connector
+from tunnels.supervisor.portal_probe import PortalProbe
 from tunnels.supervisor.routes import ALWAYS_ONLINE, Routes
 from tunnels.supervisor.tunnel import Observer, Tunnel
 
@@ -76,6 +77,7 @@ class Supervisor:
         on_desired: Callable[[tuple[str, ...]], None],
         observer: Observer = lambda _profile, _transition: None,
         routes: Routes = ALWAYS_ONLINE,
+        portals: PortalProbe | None = None,
     ) -> None:
         self.bus = Bus()
         self._connector = connector
@@ -84,6 +86,7 @@ class Supervisor:
         self._on_desired = on_desired
         self._observer = observer
         self._routes = routes
+        self._portals = portals
         self._tunnels: dict[str, Tunnel] = {}
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -138,6 +141,7 @@ class Supervisor:
             on_change=self.bus.changed,
             observer=self._observer,
             routes=self._routes,
+            portals=self._portals,
             on_proved=self._proved,
         )
         self._tunnels[profile.name] = tunnel

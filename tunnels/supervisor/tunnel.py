@@ -20,24 +20,21 @@ from tunnels.core.question import Answer, PersonNeeded, Question
 from tunnels.core.state import TunnelState
 from tunnels.core.status import TunnelStatus
 from tunnels.core.transition import Transition, transition
-from tunnels.errors import (
-    ConnectionLost,
-    HostUnreachable,
-    ListenError,
-    NeedsPerson,
-    TunnelsError,
-)
+from tunnels.errors import ConnectionLost, HostUnreachable, ListenError, NeedsPerson, TunnelsError
 from tunnels.forwarding.door import Door
 from tunnels.supervisor.alarm import Alarm
 from tunnels.supervisor.attempt import attempt
 from tunnels.supervisor.connector import Connection, Connector
 from tunnels.supervisor.forwards import Forwards
 from tunnels.supervisor.idle import IdleWatch
+from tunnels.supervisor.portal_probe import PortalProbe
+from tunnels.supervisor.portal_watch import ON_ITS_WAY, PortalWatch
 from tunnels.supervisor.probe import Probe
 from tunnels.supervisor.questions import OnProved, Questions
 from tunnels.supervisor.reach import Reach
 from tunnels.supervisor.routes import ALWAYS_ONLINE, Routes
 from tunnels.supervisor.tunnel_log import TunnelLog
+from tunnels.supervisor.tunnel_status import status_of
 from tunnels.tasks import TaskScope
 
 #: Told of every change of a tunnel's state. It must not raise, and not take long.
@@ -63,6 +60,7 @@ class Tunnel:
         on_change: Callable[[], None],
         observer: Observer = lambda _profile, _transition: None,
         routes: Routes = ALWAYS_ONLINE,
+        portals: PortalProbe | None = None,
         on_proved: OnProved = lambda _subject, _secret: None,
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
@@ -104,6 +102,10 @@ class Tunnel:
         )
         self._probe = Probe(
             lambda: self._scope, lambda error: self._connection_lost(error, network_changed=True)
+        )
+        probe = portals if profile.captive_portal else None
+        self._portals = PortalWatch(
+            probe, lambda: self._scope, self._lifecycle, self._feed, self._log, self._loop
         )
         self._questions = Questions(profile.name, on_proved)
         self._stopped = asyncio.Event()
@@ -155,22 +157,14 @@ class Tunnel:
 
     def status(self) -> TunnelStatus:
         """The tunnel as it stands now."""
-        machine = self._lifecycle
-        retry_at = machine.retry_at
-        return TunnelStatus(
-            name=self.profile.name,
-            host=self.profile.host,
-            state=machine.state,
+        return status_of(
+            self.profile,
+            self._lifecycle,
+            self._connection,
             since=self._since,
-            attempt=0 if machine.state is TunnelState.UP else machine.attempt,
-            retry_at=None if retry_at is None else self._wall_clock() + retry_at - self._loop.time(),
-            error=None if machine.error is None else machine.error.info,
-            rtt_ms=None if self._connection is None else self._connection.rtt_ms,
-            reconnects=machine.reconnects,
-            cipher=None if self._connection is None else self._connection.cipher,
+            offset=self._wall_clock() - self._loop.time(),
             forwards=self._forwards.statuses(),
             question=self.question,
-            offline=not machine.online,
         )
 
     # --- the machine ------------------------------------------------------------------------------
@@ -189,19 +183,22 @@ class Tunnel:
         self._on_change()
 
     def _handle(self, event: ev.Event) -> None:
-        before = self.state
+        before, known = self.state, self._lifecycle.error
         try:
             now = self._loop.time()
             actions = self._lifecycle.handle(event, now)
         except lc.IllegalEvent as exc:  # a bug of ours: say so, and keep what works working
             self._log.error("%s", exc, exc_info=exc)
             return
+        error = self._lifecycle.error
         if self.state is not before:
+            if self.state not in ON_ITS_WAY:
+                self._portals.stop()
             self._since = self._wall_clock()
             self._log.state(self.profile.host, self._lifecycle, now)
+        if self.state is not before or (self.state is TunnelState.BACKOFF and error is not known):
             self._observer(
-                self.profile,
-                transition(self.profile.name, before, self.state, self._since, self._lifecycle.error),
+                self.profile, transition(self.profile.name, before, self.state, self._since, error)
             )
         for action in actions:
             self._perform(action)
@@ -248,9 +245,7 @@ class Tunnel:
         connection: Connection | None = None
         dialogue = self._questions.dialogue(lambda: self._attempt is me, self._asked)
         try:
-            outcome = await attempt(
-                self._connector, self.profile, on_lost, self._reach.found, dialogue, self._log
-            )
+            outcome = await attempt(self._connector, self.profile, on_lost, self._found, dialogue, self._log)
         except asyncio.CancelledError:
             # We cancel an attempt only after letting go of it; this one was broken off from within.
             self._attempt_failed(me, HostUnreachable("the attempt was broken off"))
@@ -271,9 +266,14 @@ class Tunnel:
         self._attempt = None
         self._connection = connection
         self._reach.connected(connection)
+        self._portals.reached()
         self._feed(ev.Connected())
         if lost:
             self._connection_lost(lost[0])
+
+    def _found(self, addresses: tuple[str, ...]) -> None:
+        self._reach.found(addresses)
+        self._portals.found(addresses)
 
     def _asked(self, question: Question) -> None:
         """The attempt waits for a person."""
@@ -284,7 +284,7 @@ class Tunnel:
         if self._attempt is not attempt:
             return
         self._attempt = None
-        self._went_wrong(ev.ConnectFailed(error))
+        self._went_wrong(ev.ConnectFailed(self._portals.failed(error)))
 
     def _connection_lost(self, error: TunnelsError, *, network_changed: bool = False) -> None:
         self._reach.disconnected()

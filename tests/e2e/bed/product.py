@@ -278,9 +278,9 @@ class Tunnels:
         return document
 
     def tunnel(self, name: str) -> dict[str, Any]:
-        """Return what ``status --json`` says of one tunnel."""
+        """Return what ``status --json`` says of one tunnel; the daemon is asked, without a process for each look."""
         __tracebackhide__ = True
-        found = [tunnel for tunnel in self.status_json()["tunnels"] if tunnel["name"] == name]
+        found = [tunnel for tunnel in self._document()["tunnels"] if tunnel["name"] == name]
         assert len(found) == 1, f"{len(found)} tunnels are called {name}"
         return dict(found[0])
 
@@ -294,7 +294,7 @@ class Tunnels:
         __tracebackhide__ = True
 
         def look() -> dict[str, Any]:
-            tunnel = self._glance(name)
+            tunnel = self.tunnel(name)
             assert tunnel["state"] in states, tunnel
             return tunnel
 
@@ -307,14 +307,13 @@ class Tunnels:
         __tracebackhide__ = True
 
         def look() -> dict[str, Any]:
-            tunnel = self._glance(name)
+            tunnel = self.tunnel(name)
             assert probe(tunnel), tunnel
             return tunnel
 
         return eventually(look, within=within, what=what)
 
-    def _glance(self, name: str) -> dict[str, Any]:
-        """Return what the daemon says of a tunnel, without a process for each look."""
+    def _document(self) -> dict[str, Any]:
         __tracebackhide__ = True
         try:
             with socket.socket(socket.AF_UNIX) as asking:
@@ -323,12 +322,9 @@ class Tunnels:
                 asking.sendall(b'{"id": 1, "command": "status"}\n')
                 with asking.makefile("rb") as said:
                     said.readline()  # its greeting
-                    document = json.loads(said.readline())["result"]
+                    return dict(json.loads(said.readline())["result"])
         except OSError:  # there is none, or it is just being started
-            return self.tunnel(name)
-        found = [tunnel for tunnel in document["tunnels"] if tunnel["name"] == name]
-        assert len(found) == 1, f"{len(found)} tunnels are called {name}"
-        return dict(found[0])
+            return self.status_json()
 
     def processes(self) -> list[psutil.Process]:
         """Return every process that has this product's environment: daemons, and commands that go on."""

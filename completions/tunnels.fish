@@ -1,0 +1,1 @@
+complete --command tunnels --no-files --arguments "(env _TUNNELS_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=get-args _TYPER_COMPLETE_ARGS=(commandline -cp) tunnels)" --condition "env _TUNNELS_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=is-args _TYPER_COMPLETE_ARGS=(commandline -cp) tunnels"
