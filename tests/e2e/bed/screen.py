@@ -22,7 +22,10 @@ class Screen:
         self._socket = cwd / "tmux"
         self._env = {**env, "TERM": "xterm-256color", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
         size = ("-x", str(columns), "-y", str(lines))
-        self._tmux("-f", "/dev/null", "new-session", "-d", *size, "-c", str(cwd), *command)
+        # tmux 3.3a was seen to leave a command that has ended as a zombie, and then never knows its exit code.
+        self._code = cwd / "exit-code"
+        wrapped = ("sh", "-c", '"$@"; echo $? >"$0"', str(self._code), *command)
+        self._tmux("-f", "/dev/null", "new-session", "-d", *size, "-c", str(cwd), *wrapped)
         self._tmux("set-option", "-g", "remain-on-exit", "on")
 
     def _tmux(self, *words: str) -> str:
@@ -74,10 +77,7 @@ class Screen:
         """Wait for the end of the command."""
 
         def ended() -> str:
-            dead, _, code = self._tmux("display-message", "-p", "#{pane_dead} #{pane_dead_status}").partition(
-                " "
-            )
-            return code.strip() if dead == "1" else ""
+            return self._code.read_text("ascii").strip() if self._code.exists() else ""
 
         return int(eventually(ended, within=within, what=f"the end of the command; it shows {self.text}"))
 
