@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from textual import events
 
 from tests.daemon.served import forward, tunnel
 from tests.ui.viewing import watched
@@ -127,6 +128,24 @@ async def test_a_filter_shows_only_what_is_like_that() -> None:
         await it.shows("▸ ● home", "only 'home'")
         await it.press("escape")
         await it.shows("work-web")
+
+
+async def test_words_that_come_at_once_with_the_slash_are_no_keys() -> None:
+    async with watched(tunnel("work-db"), tunnel("home")) as it:
+        await it.shows("work-web")
+        for key in "/dur":  # one read of the terminal: nothing is handled in between
+            it.view.post_message(events.Key("slash" if key == "/" else key, key))
+        await it.until(lambda: it.view._filter == "dur")
+        assert it.orders == []
+
+
+async def test_a_slash_in_an_answer_is_a_slash() -> None:
+    async with watched(asking()) as it:  # type: ignore[arg-type]
+        await it.shows("waits for an answer")
+        await it.press("a")
+        await it.shows("Password:")
+        await it.press("x", "slash", "y", "enter")
+        await it.until(lambda: it.orders == [("answer", "work-db", "q1", "x/y")])
 
 
 async def test_help_names_the_commands_and_goes_away() -> None:

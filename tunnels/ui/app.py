@@ -55,7 +55,7 @@ class View(App[None]):
         Binding("R", "order('reload')", show=False),
         Binding("a", "answer", show=False),
         Binding("l", "large_log", show=False),
-        Binding("slash", "filter", show=False),
+        Binding("slash", "filter", show=False, priority=True),  # what follows it may have come with it
         Binding("escape", "all", show=False),
         Binding("question_mark,f1", "help", show=False),
         Binding("q", "quit", show=False),
@@ -315,6 +315,12 @@ class View(App[None]):
     def action_large_log(self) -> None:
         """Give the log more room, or what it had."""
         self.screen.toggle_class("-log")
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Whether a key is ours: where text is typed, or in a dialog, a slash is a slash."""
+        if action == "filter":
+            return len(self.screen_stack) == 1 and not isinstance(self.focused, Input)
+        return super().check_action(action, parameters)
 
     def action_filter(self) -> None:
         """Choose by words."""
