@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from rich.console import Console
 
 from tests.daemon.served import FILE, NOW, forward, profile_file, tunnel
 from tunnels import profiles
@@ -119,3 +120,9 @@ def test_a_problem_of_the_file_is_said_once_and_short() -> None:
 def test_a_line_that_is_none_of_ours_is_shown_as_it_is() -> None:
     assert text.log_line("    Traceback").plain == "    Traceback"
     assert text.log_line("2026-99-99T09:00:00.000Z INFO a b").plain.endswith("a b")
+
+
+def test_a_heading_stands_out() -> None:
+    line = text.row_text(Row(heading="office"), Rate(), NOW, width=40, names=8)
+    styles = [segment.style for segment in line.render(Console()) if segment.text == "office"]
+    assert [style and style.bold for style in styles] == [True]

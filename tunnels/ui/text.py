@@ -39,7 +39,9 @@ def row_text(row: Row, rate: Rate, now: float, *, width: int, names: int) -> Tex
     """One line of the list, at most ``width`` columns."""
     tunnel = row.tunnel
     if tunnel is None:
-        return cut(Text(row.heading, "bold cyan"), width)
+        return cut(
+            Text().append(row.heading, "bold cyan"), width
+        )  # a part: `render` drops the style of the whole
     mark, colour = render.MARKS[tunnel.state]
     at_rest = tunnel.state is TunnelState.STOPPED
     line = Text.assemble(
