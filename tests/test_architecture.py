@@ -45,6 +45,8 @@ ROOMS: dict[str, tuple[set[str], str]] = {
     "process": ({"open_files"}, "runs a command, and no more"),
     "password_command": ({"errors", "process"}, "runs a command for what it prints, and no more"),
     "system_keyring": ({"errors"}, "talks to the system, and to nobody of ours"),
+    "log_file": ({"core"}, "what the daemon writes; `logs` and the view read it"),
+    "programs": ({"core"}, "looks at the processes of this machine, and at nothing of ours"),
     "history_file": ({"core"}, "what the daemon writes and `why` reads"),
     "desired_state": ({"paths"}, "what the daemon writes and spawn reads"),
     "control_socket": ({"errors", "paths"}, "both sides of the socket use it"),
@@ -87,10 +89,17 @@ ROOMS: dict[str, tuple[set[str], str]] = {
     "cli": (
         {
             *("browser_folder", "browsers", "client", "core", "desired_state", "ending", "errors"),
-            *("history_file", "leak_watch", "lean_import", "opened", "paths", "profile_writer"),
-            *("profiles", "proxy_probe", "service", "spawn", "terminal", "version"),
+            *("history_file", "leak_watch", "lean_import", "log_file", "opened", "paths", "profile_writer"),
+            *("profiles", "programs", "proxy_probe", "service", "spawn", "terminal", "version"),
         },
         "importing the engine costs every command 160 ms",
+    ),
+    "ui": (
+        {
+            *("cli.known", "cli.render", "client", "core", "errors", "log_file", "paths", "profiles"),
+            *("programs", "spawn"),
+        },
+        "one more command; it shares the words of the others, and nobody else pays for it",
     ),
     "__main__": ({"cli"}, "the beginning of the command line"),
 }
@@ -99,6 +108,7 @@ ROOMS: dict[str, tuple[set[str], str]] = {
 LAZY: dict[str, tuple[set[str], str]] = {
     "cli.up": ({"daemon.foreground"}, "`up -f` is the engine in the foreground"),
     "cli.open": ({"daemon.foreground"}, "`open --foreground` is the engine in the foreground"),
+    "cli.ui": ({"ui.app"}, "the full-screen view, with a library that may be absent"),
     "cli.import_": ({"ssh.config_forwards"}, "asks ssh what a Host forwards"),
     "cli.demo": ({"daemon.app", "daemon.demo"}, "the demo runs the engine"),
     "cli.be_daemon": ({"daemon.app"}, "`daemon run` is the daemon"),
@@ -119,12 +129,13 @@ LIBRARIES: dict[str, tuple[set[str], str]] = {
     "cryptography": ({"ssh.gcm", "ssh.wire"}, "the hot path seals and opens packets itself"),
     "aiohappyeyeballs": ({"ssh", "forwarding.remote"}, "the two places that connect over TCP"),
     "typer": ({"cli"}, "only the command line has one"),
-    "rich": ({"cli"}, "only the command line is looked at"),
+    "rich": ({"cli", "ui"}, "only the command line is looked at"),
+    "textual": ({"ui"}, "an extra: whoever has not got it misses the full-screen view"),
     "platformdirs": ({"paths"}, "one place knows where files are"),
     "tomlkit": ({"profile_writer"}, "changes TOML as a person would; 40 ms that most commands do without"),
     "psutil": (
-        {"forwarding.interfaces", "forwarding.ports"},
-        "names the holder of a port, and the networks of this machine",
+        {"forwarding.interfaces", "forwarding.ports", "programs"},
+        "names the holder of a port, the networks of this machine, and the programs that are clients",
     ),
     "keyring": ({"system_keyring"}, "an extra: whoever has not got it misses one file of ours"),
     "uvloop": ({"daemon.app"}, "one place chooses the event loop"),
@@ -290,7 +301,7 @@ def test_the_command_line_imports_the_engine_inside_functions_and_only_where_it_
     module: str,
 ) -> None:
     allowed, reason = LAZY[module]
-    engine = {"daemon", "supervisor", "ssh", "forwarding"}
+    engine = {"daemon", "supervisor", "ssh", "forwarding", "ui"}
     found = {each.module for each in imports_of(module) if each.is_lazy and within(each.module, engine)}
     assert found == allowed, f"{module}: {reason}"
 
@@ -383,7 +394,16 @@ def test_a_package_does_nothing_when_it_is_imported(path: Path) -> None:
 
 # --- what the command line loads ------------------------------------------------------------------
 
-ENGINE = {"aiohappyeyeballs", "asyncssh", "cryptography", "psutil", "pydantic", "tomlkit", "uvloop"}
+ENGINE = {
+    "aiohappyeyeballs",
+    "asyncssh",
+    "cryptography",
+    "psutil",
+    "pydantic",
+    "textual",
+    "tomlkit",
+    "uvloop",
+}
 
 LOADED = """
 import sys

@@ -32,7 +32,11 @@ The map of the house; arrows point one way (``tests/test_architecture.py`` holds
 ``service``
     The daemon as a service of systemd or launchd.
 ``cli``
-    The only package that imports typer and rich; never the engine.
+    The only package that imports typer and rich, but for ``ui``; never the engine.
+``programs``, ``log_file``
+    The program behind a client's address; the log as it grows.
+``ui``
+    ``tunnels ui``: the only package that imports textual, and only that command imports it.
 """
 
 __version__ = "0.1.0"

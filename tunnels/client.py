@@ -14,6 +14,7 @@ from typing import Self, cast
 
 from tunnels import control_socket, paths
 from tunnels.core import protocol
+from tunnels.core.client_status import Clients
 from tunnels.core.framing import MAX_REPLY_BYTES, FrameReader, encode
 from tunnels.core.protocol import Command, Hello
 from tunnels.core.status import Json, Snapshot
@@ -100,6 +101,10 @@ class Client:
         """Everything, now, at every change, and at least every ``interval`` seconds. Close the client to end it."""
         for value in self._stream(protocol.Watch(interval)):
             yield Snapshot.from_json(value)
+
+    def clients(self, names: list[str]) -> Clients:
+        """Who uses the forwards of these tunnels now; without names, of all."""
+        return Clients.from_json(self._request(protocol.Clients(names)))
 
     def answer(self, name: str, question_id: str, answer: str, *, save: bool = False) -> None:
         """Answer the question of a tunnel; with ``save``, what proves good goes into the keyring."""

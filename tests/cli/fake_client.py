@@ -14,6 +14,7 @@ from tests.cli.console import Result, tunnels
 from tunnels import spawn
 from tunnels.cli import asking, output
 from tunnels.client import Client
+from tunnels.core.client_status import Clients
 from tunnels.core.state import TunnelState
 from tunnels.core.status import Snapshot, TunnelStatus
 from tunnels.errors import ErrorInfo
@@ -33,6 +34,7 @@ class FakeClient:
         self.found = "started"
         self.calls: list[tuple[object, ...]] = []
         self.refusals: list[Exception] = []  #: what the next answers are met with
+        self.found_clients = Clients()
         self.looked = 0
         self.unread = True
 
@@ -62,6 +64,13 @@ class FakeClient:
         self.calls.append(("answer", name, question_id, answer, *(["save"] if save else [])))
         if self.refusals:
             raise self.refusals.pop(0)
+
+    def clients(self, names: list[str]) -> Clients:
+        self.calls.append(("clients", names))
+        return self.found_clients
+
+    def close(self) -> None:
+        self.calls.append(("close",))
 
     def down(self, names: list[str]) -> list[str]:
         self.calls.append(("down", names))

@@ -12,7 +12,7 @@ import pytest
 
 from tests.cli.console import Result, streams, tunnels
 from tests.daemon.served import profile_file
-from tunnels import paths
+from tunnels import log_file, paths
 from tunnels.cli import logs as verb
 from tunnels.core.logline import LogLine
 
@@ -210,13 +210,13 @@ def test_no_file_is_left_open(path: Path) -> None:
     path.with_name("tunnels.log.1").write_text(STORY)
     opened: list[object] = []
     with pytest.MonkeyPatch.context() as patch:
-        original = verb._open
+        original = log_file.open_log
 
         def remember(path: Path) -> object:
             opened.append(file := original(path))
             return file
 
-        patch.setattr(verb, "_open", remember)
+        patch.setattr(log_file, "open_log", remember)
         tunnels("logs")
     assert [file.closed for file in opened if file is not None] == [True, True]  # type: ignore[attr-defined]
 
@@ -304,7 +304,7 @@ def test_what_was_written_just_before_the_rotation_is_not_lost(path: Path) -> No
 def test_what_is_written_between_a_look_and_the_rotation_is_not_lost(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    replaced, done = verb._replaced, list[bool]()
+    replaced, done = log_file.replaced_by_another, list[bool]()
 
     def busy(path: Path, file: object) -> bool:
         if not done:
@@ -314,7 +314,7 @@ def test_what_is_written_between_a_look_and_the_rotation_is_not_lost(
         return replaced(path, file)  # type: ignore[arg-type]  # a file
 
     path.write_text(line(1))
-    monkeypatch.setattr(verb, "_replaced", busy)
+    monkeypatch.setattr(log_file, "replaced_by_another", busy)
     assert messages(follow()) == ["message 1", "message 2", "message 3"]
 
 

@@ -14,6 +14,7 @@ from tunnels.core import protocol
 from tunnels.core.protocol import (
     PROTOCOL,
     Answer,
+    Clients,
     Command,
     Down,
     Hello,
@@ -51,6 +52,7 @@ COMMANDS: list[Command] = [
     Status(),
     Watch(0.5),
     Watch(),
+    Clients(["work-db"]),
     Answer("work-db", "a1b2", "yes"),
     Shutdown(),
 ]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tunnels import control_socket, paths
+from tunnels.core.client_status import Clients, ClientStatus
 from tunnels.core.profile import Profile
 from tunnels.core.question import Answer, Dialogue
 from tunnels.core.state import ForwardState, TunnelState
@@ -133,6 +134,10 @@ class PaperSupervisor(Supervisor):
     async def reload(self, wanted: Mapping[str, Profile]) -> ReloadPlan:
         self.calls.append(("reload", sorted(wanted)))
         return plan_reload(self.profiles.values(), wanted)
+
+    def clients(self, names: Iterable[str]) -> Clients:
+        self.calls.append(("clients", list(names)))
+        return Clients((ClientStatus("work-db", 0, "local", ("127.0.0.1", 5), "db:1", 1.0),), 2)
 
     def answer(self, name: str, question_id: str, answer: Answer) -> None:
         self.calls.append(("answer", (name, question_id, answer.text)))

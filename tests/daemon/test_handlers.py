@@ -9,7 +9,19 @@ import pytest
 
 from tests.daemon.served import FILE, NOW, PaperSupervisor, profile_file, tunnel
 from tunnels import __version__, system_keyring
-from tunnels.core.protocol import Answer, Command, Down, Open, Reload, Restart, Shutdown, Status, Up, Watch
+from tunnels.core.protocol import (
+    Answer,
+    Clients,
+    Command,
+    Down,
+    Open,
+    Reload,
+    Restart,
+    Shutdown,
+    Status,
+    Up,
+    Watch,
+)
 from tunnels.core.status import Json, Snapshot
 from tunnels.daemon import handlers
 from tunnels.daemon.config import Config
@@ -426,3 +438,10 @@ async def test_a_file_that_comes_later_is_not_forgotten_over_it() -> None:
     profile_file(FILE + "autostart = true\n")
     await bench.handlers._try_to_take_up()
     assert [name for _, name in bench.calls] == ["vps", "work-db", "home"]
+
+
+async def test_clients_are_told_when_somebody_asks() -> None:
+    bench = Bench()
+    document = await bench.do(Clients(["work-db"]))
+    assert document["left_out"] == 2
+    assert bench.calls == [("clients", ["work-db"])]

@@ -12,6 +12,7 @@ command -v ssh >/dev/null 2>&1 || missing="$missing openssh-client"
 command -v curl >/dev/null 2>&1 || missing="$missing curl"
 if [ "$(uname -s)" = Linux ]; then
     # A smart card of software, and what builds a security key of software.
+    command -v tmux >/dev/null 2>&1 || missing="$missing tmux" # the screen of the full-screen view
     command -v softhsm2-util >/dev/null 2>&1 || missing="$missing softhsm2"
     command -v pkcs11-tool >/dev/null 2>&1 || missing="$missing opensc"
     command -v gcc >/dev/null 2>&1 || missing="$missing gcc libc6-dev"

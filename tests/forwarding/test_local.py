@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -450,3 +451,31 @@ async def test_a_socket_that_somebody_has_is_taken_when_it_is_free(
     assert len(healed) == 1
     local.forwarder.close()
     await local.scope.aclose()
+
+
+async def test_who_uses_it_is_known_until_they_go() -> None:
+    async with forwarding() as (local, port):
+        client = connect(port)
+        await local.held(1)
+        (known,) = local.forwarder.each_client()
+        assert known.waiting
+        local.door.admit(FakeLink())
+        await until(lambda: not any(it.waiting for it in local.forwarder.each_client()))
+        (known,) = local.forwarder.each_client()
+        assert (known.connect, known.pid) == ("db.internal:5432", None)
+        assert known.origin is not None
+        assert known.origin[0] in {LOOPBACK, "::1"}
+        assert known.seconds >= 0
+        client.reset()
+        await until(lambda: not list(local.forwarder.each_client()))
+
+
+async def test_of_a_unix_socket_the_process_is_known(home: Path) -> None:
+    path = home / "db.sock"
+    async with forwarding(FakeLink(), listen=UnixAddress(str(path))) as (local, _):
+        client = connect_unix(str(path))
+        await until(lambda: list(local.forwarder.each_client()))
+        (known,) = local.forwarder.each_client()
+        assert known.origin is None
+        assert known.pid in {os.getpid(), None}  # not every system tells
+        client.reset()

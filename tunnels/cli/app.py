@@ -20,6 +20,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "restart": ("restart", "restart"),
     "reload": ("reload", "reload"),
     "status": ("status", "status"),
+    "clients": ("clients", "clients"),
+    "ui": ("ui", "ui"),
     "auth": ("auth", "auth"),
     "list": ("listing", "list_profiles"),
     "logs": ("logs", "logs"),

@@ -21,19 +21,19 @@ def show(wanted: list[str], *, watch: bool = False, config: str | None = None, a
     try:
         client = spawn.find_daemon()
     except DaemonNotRunning:
-        _check_names(wanted, Snapshot(None), config)
+        check_names(wanted, Snapshot(None), config)
         return _show(Snapshot(None), wanted, as_json=as_json)
     with client:
         if watch:
             return _watch(client, wanted, config, as_json=as_json)
         snapshot = client.status()
-    _check_names(wanted, snapshot, config)
+    check_names(wanted, snapshot, config)
     return _show(snapshot, wanted, as_json=as_json)
 
 
-def _check_names(wanted: list[str], snapshot: Snapshot, config: str | None) -> None:
+def check_names(wanted: list[str], snapshot: Snapshot, config: str | None) -> None:
     """A name that is neither running nor in the file is a mistake. Raises NoSuchProfile."""
-    unknown = [name for name in wanted if not _picked(snapshot, [name]).tunnels]
+    unknown = [name for name in wanted if not picked(snapshot, [name]).tunnels]
     if unknown:
         from tunnels import profiles  # noqa: PLC0415 - 15 ms that a bare `status` does without
         from tunnels.cli import known  # noqa: PLC0415
@@ -41,7 +41,8 @@ def _check_names(wanted: list[str], snapshot: Snapshot, config: str | None) -> N
         profiles.select(known.load(config_path(config)), unknown)
 
 
-def _picked(snapshot: Snapshot, wanted: list[str]) -> Snapshot:
+def picked(snapshot: Snapshot, wanted: list[str]) -> Snapshot:
+    """The tunnels with these names or globs; without any, all."""
     if not wanted:
         return snapshot
     from fnmatch import fnmatchcase  # noqa: PLC0415
@@ -51,11 +52,11 @@ def _picked(snapshot: Snapshot, wanted: list[str]) -> Snapshot:
 
 
 def _show(snapshot: Snapshot, wanted: list[str], *, as_json: bool) -> int:
-    picked = _picked(snapshot, wanted)
+    shown = picked(snapshot, wanted)
     if as_json:
-        output.print_json(picked.to_json())
-    elif picked.tunnels:
-        output.print_lines(render.snapshot_lines(picked, time.time()))
+        output.print_json(shown.to_json())
+    elif shown.tunnels:
+        output.print_lines(render.snapshot_lines(shown, time.time()))
     else:
         what = f"{', '.join(wanted)}: not running" if wanted else "no tunnel is running"
         output.note(f"{what}; `tunnels list` shows the profiles, `tunnels up NAME` starts one")
@@ -63,15 +64,15 @@ def _show(snapshot: Snapshot, wanted: list[str], *, as_json: bool) -> int:
             output.note(f"the profile file has a problem:\n{snapshot.daemon.config_error}")
     if not wanted:
         return 0
-    all_up = all(any(t.state in WORKING for t in _picked(picked, [name]).tunnels) for name in wanted)
-    none_down = all(tunnel.state in WORKING for tunnel in picked.tunnels)
+    all_up = all(any(t.state in WORKING for t in picked(shown, [name]).tunnels) for name in wanted)
+    none_down = all(tunnel.state in WORKING for tunnel in shown.tunnels)
     return 0 if all_up and none_down else NOT_UP
 
 
 def _watch(client: Client, wanted: list[str], config: str | None, *, as_json: bool) -> int:
     snapshots = client.watch(1.0)
     first = next(snapshots)
-    _check_names(wanted, first, config)
+    check_names(wanted, first, config)
     if as_json or not output.out().is_terminal:
         _show(first, wanted, as_json=as_json)
         for snapshot in snapshots:
@@ -80,7 +81,7 @@ def _watch(client: Client, wanted: list[str], config: str | None, *, as_json: bo
     from rich.live import Live  # noqa: PLC0415
 
     with Live(console=output.out(), screen=True, auto_refresh=False) as live:
-        live.update(render.live_view(_picked(first, wanted), time.time()), refresh=True)
+        live.update(render.live_view(picked(first, wanted), time.time()), refresh=True)
         for snapshot in snapshots:
-            live.update(render.live_view(_picked(snapshot, wanted), time.time()), refresh=True)
+            live.update(render.live_view(picked(snapshot, wanted), time.time()), refresh=True)
     return 0

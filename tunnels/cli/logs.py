@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated
 
 import typer
 
@@ -19,12 +17,10 @@ from tunnels.core.logline import LogLine, parse
 from tunnels.core.since import parse_since
 from tunnels.core.status import format_time, parse_time
 from tunnels.errors import UsageError
+from tunnels.log_file import POLL, LogFile, Selection
 
 #: Lines that are shown where nobody has said how many or since when.
 _LINES = 50
-
-#: Seconds between two looks at a file that is followed.
-_POLL = 0.2
 
 _COLOURS = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "red"}
 
@@ -55,13 +51,14 @@ def logs(
     begin = None if since is None else format_time(parse_since(since, time.time()), precise=True)
     if lines is None and since is None:
         lines = _LINES
-    path = paths.log_file()
-    file = _open(path)
+    log, wanted = LogFile(paths.log_file()), Selection(name)
     last: deque[str] = deque(maxlen=lines)
-    for text in _older(path):
-        last.extend(_since(_wanted(text, name), begin))
-    if file is not None:
-        last.extend(_since(_wanted(file, name), begin))
+    try:
+        last.extend(_since(Selection(name).of(log.older()), begin))
+        last.extend(_since(wanted.of(log.read()), begin))
+    finally:
+        if not follow:
+            log.close()
     for line in last:
         _print(line)
     if name is not None and lines != 0 and not last:
@@ -70,38 +67,11 @@ def logs(
         if not last:
             when = "yet" if since is None else f"since {since}"
             output.note(f"nothing has happened {when}" + (f" to {name}" if name else ""))
-        if file is not None:
-            file.close()
         return 0
-    for line in _wanted(_follow(path, file), name):
-        _print(line)
-    return 0
-
-
-def _open(path: Path) -> TextIO | None:
-    try:
-        return path.open(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return None
-
-
-def _older(path: Path) -> Iterator[TextIO]:
-    """The file that was rotated away, if there is one."""
-    file = _open(path.with_name(path.name + ".1"))
-    if file is not None:
-        with file:
-            yield file
-
-
-def _wanted(text: Iterator[str] | TextIO, name: str | None) -> Iterator[str]:
-    """The lines about a tunnel, and what is indented below them."""
-    shown = name is None
-    for line in text:
-        found = parse(line)
-        if found is not None and name is not None:
-            shown = found.tunnel == name
-        if shown:
-            yield line.rstrip("\n")
+    while True:
+        for line in wanted.of(log.read()):
+            _print(line)
+        time.sleep(POLL)
 
 
 def _since(lines: Iterator[str], begin: str | None) -> Iterator[str]:
@@ -113,32 +83,6 @@ def _since(lines: Iterator[str], begin: str | None) -> Iterator[str]:
             shown = found is not None and found.time >= begin
         if shown:
             yield line
-
-
-def _follow(path: Path, file: TextIO | None) -> Iterator[str]:
-    """Lines as they are written, also after the file has been rotated."""
-    partial = ""
-    while True:
-        replaced = file is None or _replaced(path, file)  # looked at first: what it still got is read below
-        if file is not None:
-            while line := file.readline():
-                partial += line
-                if partial.endswith("\n"):
-                    yield partial
-                    partial = ""
-        if replaced and (newer := _open(path)) is not None:
-            if file is not None:
-                file.close()
-            file, partial = newer, ""
-        else:
-            time.sleep(_POLL)
-
-
-def _replaced(path: Path, file: TextIO) -> bool:
-    try:
-        return path.stat().st_ino != os.fstat(file.fileno()).st_ino
-    except FileNotFoundError:
-        return False
 
 
 def _print(line: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from tunnels.core.client_status import ClientStatus
 from tunnels.core.logline import printable, screenful, shortened
 from tunnels.core.question import Question
 from tunnels.core.state import WORKING, ForwardState, TunnelState
@@ -83,7 +84,7 @@ def tunnel_lines(tunnel: TunnelStatus, now: float, *, name_width: int = 0) -> li
     head = Text.assemble((mark, colour), " ", (tunnel.name.ljust(name_width), "bold"), "  ")
     head.append(tunnel.state.value, colour)
     head.append(f" {duration(now - tunnel.since)}")
-    head.append("".join(f" · {fact}" for fact in _facts(tunnel, now)), "dim")
+    head.append("".join(f" · {fact}" for fact in facts(tunnel, now)), "dim")
     lines = [head]
     if tunnel.question is not None:
         lines += question_lines(tunnel.name, tunnel.question)
@@ -109,7 +110,8 @@ def question_lines(name: str, question: Question) -> list[Text]:
     return [*lines, Text(f"    → tunnels auth {name}{again}", "dim")]
 
 
-def _facts(tunnel: TunnelStatus, now: float) -> Iterable[str]:
+def facts(tunnel: TunnelStatus, now: float) -> Iterable[str]:
+    """What there is to know of a tunnel beside its state."""
     if tunnel.host:
         yield tunnel.host
     if tunnel.state is TunnelState.UP:
@@ -144,19 +146,19 @@ def forward_lines(forward: ForwardStatus) -> list[Text]:
         line.append(f"  {printable(forward.error.message)}", "red")
         hint = [Text(f"      → {printable(forward.error.hint)}", "dim")] if forward.error.hint else []
         return [line, *hint]
-    facts = []
+    known = []
     if forward.clients:
-        facts.append(plural(forward.clients, "client"))
+        known.append(plural(forward.clients, "client"))
     if forward.held:
-        facts.append(f"{forward.held} waiting")
+        known.append(f"{forward.held} waiting")
     if forward.bytes_in or forward.bytes_out:
-        facts.append(f"{size(forward.bytes_in)} in, {size(forward.bytes_out)} out")
+        known.append(f"{size(forward.bytes_in)} in, {size(forward.bytes_out)} out")
     if forward.by_address:
-        facts.append(f"{plural(forward.by_address, 'request')} by address")
+        known.append(f"{plural(forward.by_address, 'request')} by address")
     if forward.reachable_by_others:
-        facts.append(f"open to {printable(forward.audience or 'other machines')}")
-    if facts:
-        line.append("  " + " · ".join(facts), "dim")
+        known.append(f"open to {printable(forward.audience or 'other machines')}")
+    if known:
+        line.append("  " + " · ".join(known), "dim")
     if forward.destination is not None and forward.destination.failures:
         line.append(f"  {destination_words(forward.destination)}", "yellow")
     return [line]
@@ -190,6 +192,23 @@ def route(forward: ForwardStatus) -> str:
             return f"server {forward.listen} → {connect}"
         case _, connect:
             return f"{forward.listen} → {connect}"
+
+
+def client_words(client: ClientStatus, program: tuple[str, int] | None) -> str:
+    """``psql (pid 4711) from 127.0.0.1:51234``, and where it goes, if the forward does not say that."""
+    words = "" if program is None else f"{printable(program[0])} (pid {program[1]})"
+    if client.origin is not None:
+        host, port = client.origin
+        words += f" from {printable(f'[{host}]' if ':' in host else host)}:{port}"
+    elif not words:
+        words = "a program that cannot be seen"
+    return words.strip()
+
+
+def client_facts(client: ClientStatus, forward: ForwardStatus | None) -> str:
+    """For how long, whether it waits, and where it goes, if the forward does not say that."""
+    to = f"→ {printable(client.connect)} · " if forward is None or forward.connect is None else ""
+    return f"{to}{duration(client.seconds)}" + (" · waits for the connection" if client.waiting else "")
 
 
 def duration(seconds: float) -> str:

@@ -95,6 +95,12 @@ class Watch(NamedTuple):
     interval: float = 1.0
 
 
+class Clients(NamedTuple):
+    """Who uses the forwards of these tunnels, or of all where no name is given."""
+
+    names: list[str]
+
+
 class Answer(NamedTuple):
     """A person's answer to the question of a tunnel."""
 
@@ -112,11 +118,12 @@ class Shutdown(NamedTuple):
     """End the daemon."""
 
 
-Command = Up | Open | Down | Restart | Reload | Status | Watch | Answer | Shutdown
+Command = Up | Open | Down | Restart | Reload | Status | Watch | Clients | Answer | Shutdown
 
 #: On the wire a command is called what its class is called, in lower case.
 _COMMANDS: dict[str, type[Command]] = {
-    cls.__name__.lower(): cls for cls in (Up, Open, Down, Restart, Reload, Status, Watch, Answer, Shutdown)
+    cls.__name__.lower(): cls
+    for cls in (Up, Open, Down, Restart, Reload, Status, Watch, Clients, Answer, Shutdown)
 }
 
 #: What the members of commands must be; a name means the same in each of them.

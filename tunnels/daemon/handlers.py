@@ -74,6 +74,8 @@ class Handlers:
                 return await self.reload()
             case protocol.Status():
                 return self.snapshot().to_json()
+            case protocol.Clients(names):
+                return self._supervisor.clients(names).to_json()
             case protocol.Answer(name, question_id, answer, save):
                 if save:  # the answer would be gone before it turned out that it cannot be
                     await system_keyring.check()

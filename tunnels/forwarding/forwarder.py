@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
+import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from tunnels.core.address import describe_connect, describe_listen
+from tunnels.core.address import Address, describe_connect, describe_listen
 from tunnels.core.audience import audience
+from tunnels.core.client_status import ClientStatus
 from tunnels.core.forward import Forward, ForwardKind
 from tunnels.core.state import ForwardState
 from tunnels.core.status import ForwardStatus
 from tunnels.errors import InternalError, TunnelsError
 from tunnels.forwarding import interfaces
+from tunnels.forwarding.channel import Origin
 from tunnels.forwarding.health import Health
 from tunnels.forwarding.relay import Counters, SocketEnd
 
@@ -35,6 +39,9 @@ class Forwarder:
         self._on_change = on_change
         self.last_client_at = 0.0  #: when the last client went, in the event loop's time
         self._ends: dict[SocketEnd, asyncio.Task[None] | None] = {}  # and what still opens their channel
+        self._whose: dict[
+            SocketEnd, tuple[Origin, Address, float]
+        ] = {}  # and the event loop's time it came at
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.forward}: {self.state.value}, {self.counters.clients} clients>"
@@ -59,6 +66,10 @@ class Forwarder:
         """Own an end until it is lost."""
         self._ends[end] = opening
 
+    def _know(self, end: SocketEnd, origin: Origin, connect: Address) -> None:
+        """Remember, until it is lost, where the client of an end comes from and where it goes."""
+        self._whose[end] = (origin, connect, asyncio.get_running_loop().time())
+
     def _let_open(self, end: SocketEnd) -> None:
         """What opens the channel of this end is no longer to be cancelled."""
         if end in self._ends:
@@ -67,6 +78,7 @@ class Forwarder:
     def _lose(self, end: SocketEnd) -> None:
         """The socket of an end is gone; whoever still opens its channel need not."""
         self.last_client_at = asyncio.get_running_loop().time()
+        self._whose.pop(end, None)
         opening = self._ends.pop(end, None)
         if opening is not None:
             opening.cancel()
@@ -75,6 +87,21 @@ class Forwarder:
         """End every client of this forward with a reset."""
         for end in list(self._ends):
             end.reset()
+
+    def each_client(self) -> Iterator[ClientStatus]:
+        """Who uses this forward now; of which tunnel it is, and where in the profile, its owner knows."""
+        now, kind = asyncio.get_running_loop().time(), self.forward.kind
+        for end, (origin, connect, came) in list(self._whose.items()):
+            yield ClientStatus(
+                tunnel="",
+                forward=0,
+                kind=kind.value,
+                origin=origin if origin[0] else None,
+                connect=describe_connect(connect) or "",
+                seconds=round(now - came, 1),
+                waiting=self._ends.get(end) is not None,
+                pid=None if origin[0] or kind is ForwardKind.REMOTE else peer_pid(end.transport),
+            )
 
     def status(self) -> ForwardStatus:
         """The forward as it stands now."""
@@ -109,3 +136,16 @@ class Forwarder:
 
     def _listen_text(self) -> str:
         return describe_listen(self.forward.listen)
+
+
+def peer_pid(transport: asyncio.BaseTransport | None) -> int | None:
+    """The process at the other end of a unix socket; None where the system does not tell (unix(7), SO_PEERCRED)."""
+    sock = None if transport is None else transport.get_extra_info("socket")
+    option = getattr(socket, "SO_PEERCRED", None)
+    if sock is None or option is None or sock.family != socket.AF_UNIX:
+        return None
+    try:
+        pid, _uid, _gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, option, 12))
+    except OSError:  # it has gone this very moment
+        return None
+    return pid or None

@@ -109,6 +109,7 @@ class ListeningForwarder(Forwarder):
         if origin is None:
             assert end.transport is not None
             origin = origin_of(end.transport)
+        self._know(end, origin, connect)
         coroutine = self._open(end, connect, origin, refuse)
         self._add(end, self._scope.spawn(coroutine, name=f"client for {connect}"))
 

@@ -11,6 +11,7 @@ import os
 import socket
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import aiohappyeyeballs
 
@@ -119,10 +120,12 @@ class RemoteForwarder(Forwarder):
     async def _accept(self, origin: Origin) -> ChannelEnd:
         """A client has connected on the server: connect to the destination for it, or ask where it wants to go."""
         if self.forward.connect is None:
-            return ProxyEnd(ProxyServer(credentials=self._credentials), self._dial, self._scope)
-        return (await self._dial(self.forward.connect)).far
+            return ProxyEnd(
+                ProxyServer(credentials=self._credentials), partial(self._dial, origin), self._scope
+            )
+        return (await self._dial(origin, self.forward.connect)).far
 
-    async def _dial(self, connect: Address) -> SocketEnd:
+    async def _dial(self, origin: Origin, connect: Address) -> SocketEnd:
         """Connect to a destination for a client. Raises DialError."""
         link = self._link
         end = SocketEnd(self.counters, on_made=lambda end: self._add(end, None), on_lost=self._lose)
@@ -133,6 +136,8 @@ class RemoteForwarder(Forwarder):
             self._on_refused(connect, error)
             raise
         self.health.answered()
+        if not end.gone:
+            self._know(end, origin, connect)
         if self._link is not link:  # lost while we connected: nobody is left to talk to
             end.reset()
             raise DialError("the connection is gone", reason=DialReason.LINK_DOWN)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+from tunnels.core.client_status import ClientStatus
 from tunnels.core.forward import Forward, ForwardKind
 from tunnels.core.state import ForwardState
 from tunnels.core.status import ForwardStatus
@@ -71,6 +72,12 @@ class Forwards:
     def statuses(self) -> tuple[ForwardStatus, ...]:
         """Every forward as it stands now, in the order of the profile."""
         return tuple(forwarder.status() for forwarder in self._all)
+
+    def each_client(self, tunnel: str) -> Iterator[ClientStatus]:
+        """Every client there is now, for the tunnel of this name."""
+        for place, forwarder in enumerate(self._all):
+            for client in forwarder.each_client():
+                yield client._replace(tunnel=tunnel, forward=place)
 
     @property
     def clients(self) -> int:

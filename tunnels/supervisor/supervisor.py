@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import itertools
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from tunnels.core.backoff import Random
+from tunnels.core.client_status import Clients
 from tunnels.core.path import NetworkChange
 from tunnels.core.profile import Profile
 from tunnels.core.question import Answer
@@ -27,6 +29,9 @@ _log = logging.getLogger("tunnels")
 
 #: A tunnel in one of these works, or is about to; it is not replaced behind its clients' backs.
 _AT_WORK = WORKING | {TunnelState.CONNECTING}
+
+#: Clients that are told of at once: more than anybody reads.
+_MAX_CLIENTS = 500
 
 
 class Upped(enum.Enum):
@@ -96,6 +101,14 @@ class Supervisor:
     def statuses(self) -> tuple[TunnelStatus, ...]:
         """Every tunnel as it stands now, in the order in which they were started."""
         return tuple(tunnel.status() for tunnel in self._tunnels.values())
+
+    def clients(self, names: Iterable[str]) -> Clients:
+        """Who uses the forwards of these tunnels now; without names, of all. Of a crowd, the first."""
+        wanted = list(dict.fromkeys(names)) or list(self._tunnels)
+        of_each = (self._tunnels[name].each_client(name) for name in wanted if name in self._tunnels)
+        found = itertools.chain.from_iterable(of_each)
+        shown = tuple(itertools.islice(found, _MAX_CLIENTS))
+        return Clients(shown, sum(1 for _ in found))
 
     async def up(self, profile: Profile) -> Upped:
         """Start a tunnel, without waiting until it is up."""

@@ -92,6 +92,7 @@ class Tunnel:
             on_bound=self._bound,
             on_probed=self._log.destination,
         )
+        self.each_client = self._forwards.each_client  #: who uses them now
         self._connection: Connection | None = None
         self._attempt: asyncio.Task[None] | None = None
         self._opening: asyncio.Task[None] | None = None

@@ -23,6 +23,8 @@
     Clients in a namespace: some that keep coming, and one that stays.
 ``product``
     The ``tunnels`` command with a home of its own. Nothing of the product is imported.
+``screen``
+    A terminal for the command that draws on all of it.
 ``terminal``
     A terminal for the commands that ask.
 """

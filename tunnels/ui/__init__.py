@@ -1,0 +1,1 @@
+"""The full-screen view, ``tunnels ui``. Needs the extra ``ui``; nothing else of ours imports it."""
