@@ -16,16 +16,16 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)
 	$(BIN)/tunnels demo
 
-# Most of a test is waiting for processes to start: four at a time, also on two cores. `make test JOBS=0` is one
+# Most of a test is waiting for processes to start: six at a time, also on two cores. `make test JOBS=0` is one
 # after the other.
-JOBS ?= 4
+JOBS ?= 6
 
 # Without bytecode each of them would compile every test for itself.
 test: export PYTHONDONTWRITEBYTECODE =
 test: $(STAMP) sshd
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not load"
 
-# The rest of the tests: megabytes, thousands of clients, browsers, networks that break.
+# The rest of the tests: megabytes, thousands of clients, browsers, networks that break, every agreement with ssh.
 test-load: export PYTHONDONTWRITEBYTECODE =
 test-load: $(STAMP) sshd
 	@tests/e2e/need_browsers.sh
