@@ -23,13 +23,13 @@ JOBS ?= 6
 # Without bytecode each of them would compile every test for itself.
 test: export PYTHONDONTWRITEBYTECODE =
 test: $(STAMP) sshd
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not load"
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not load"
 
 # The rest of the tests: megabytes, thousands of clients, browsers, networks that break, every agreement with ssh.
 test-load: export PYTHONDONTWRITEBYTECODE =
 test-load: $(STAMP) sshd
 	@tests/e2e/need_browsers.sh
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m load
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m load
 
 check: lint types
 

@@ -9,6 +9,7 @@ import pytest
 import tunnels as package
 from tests.cli.console import tunnels
 from tests.daemon.served import daemon_thread, profile_file, tunnel
+from tunnels.cli.main import main
 
 
 @pytest.mark.parametrize("arguments", [[], ["--json"]])
@@ -97,3 +98,15 @@ def test_a_command_does_not_search_what_it_imported_for_garbage_when_it_ends() -
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == f"tunnels {package.__version__}\nkept: True\n"
+
+
+def test_ctrl_c_while_a_command_is_still_being_imported_is_130_and_no_traceback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tunnels.cli.main._main", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130

@@ -20,6 +20,13 @@ _QUICK = {("status",): False, ("status", "--json"): True}
 
 def main() -> None:
     """Run a command line."""
+    try:
+        _main()
+    except KeyboardInterrupt:  # while something was imported; what runs has its own answer (`cli.run`)
+        sys.exit(130)
+
+
+def _main() -> None:
     # At its end Python searches everything that was imported for garbage, a sixth of what a short command costs;
     # the system gets it all back at once anyway.
     atexit.register(gc.freeze)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 from types import TracebackType
@@ -9,13 +10,22 @@ from typing import Self
 
 LOOPBACK = "127.0.0.1"
 
-_RANGE = range(12000, 32000)
+_BELOW_EPHEMERAL = range(12000, 32000)
 """Below the ephemeral ports of Linux (32768) and macOS (49152).
 
 A port from the ephemeral range may become the source of somebody's connection while its server is
 down; a client that keeps dialling it may even end up connected to itself.
 """
 
+
+def _ours() -> range:
+    """Those of this process: tests that run at the same time each have their own."""
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    share = len(_BELOW_EPHEMERAL) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    return _BELOW_EPHEMERAL[number * share : (number + 1) * share]
+
+
+_RANGE = _ours()
 _given: set[int] = set()
 
 
@@ -31,7 +41,7 @@ def free_port() -> int:
 def free_ports(count: int) -> list[int]:
     """Return ``count`` free ports next to each other, for a port range."""
     while True:
-        first = random.choice(_RANGE)
+        first = random.choice(_RANGE[: -count or None])
         ports = list(range(first, first + count))
         if not any(port in _given or in_use(port) for port in ports):
             _given.update(ports)
