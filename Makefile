@@ -25,7 +25,7 @@ test: export PYTHONDONTWRITEBYTECODE =
 test: $(STAMP) sshd
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not load"
 
-# The rest of the tests: megabytes, thousands of clients, browsers, networks that break, every agreement with ssh.
+# The rest of the tests: megabytes, crowds, browsers, networks and servers that break, case after case beside ssh.
 test-load: export PYTHONDONTWRITEBYTECODE =
 test-load: $(STAMP) sshd
 	@tests/e2e/need_browsers.sh
