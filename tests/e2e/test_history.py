@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import pytest
+
 from tests.e2e.bed.ports import free_port
 from tests.e2e.bed.product import NO_SUCH_PROFILE, NOT_AS_ASKED, OK, USAGE, Tunnels
 from tests.e2e.bed.site import Site
 from tests.e2e.bed.wait import eventually
+
+pytestmark = pytest.mark.load
 
 
 def profile(site: Site, **keys: object) -> dict[str, object]:

@@ -22,6 +22,8 @@ from tests.e2e.bed.sshd import Sshd, fingerprint, known_hosts_line, make_key
 from tests.e2e.bed.traffic import dialing
 from tests.e2e.bed.wait import eventually
 
+pytestmark = pytest.mark.load
+
 
 class Impostor:
     """A server that would take every login and every channel, and remembers whether it was asked to."""
