@@ -64,13 +64,27 @@ def test_only_new_clients_cost_a_walk_through_the_processes(monkeypatch: pytest.
 
     def walk(places: set[tuple[str, int]]) -> dict[tuple[str, int], programs.Program]:
         walks.append(places)
-        return {}
+        return dict.fromkeys(places, programs.Program("psql", 4711))
 
     monkeypatch.setattr(programs, "_find", walk)
     seen, one, two = Programs(), client(("127.0.0.1", 1)), client(("127.0.0.1", 2))
     for clients in ([one], [one], [one, two], [two], [one]):
         seen.of(clients)
     assert walks == [{one.origin}, {two.origin}, {one.origin}]
+
+
+def test_a_program_that_is_not_found_is_looked_for_twice_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: list[dict[tuple[str, int], programs.Program]] = [{}, {}, {}]
+    monkeypatch.setattr(programs, "_find", lambda _: answers.pop(0))
+    seen, one = Programs(), client(("127.0.0.1", 1))
+    assert [seen.of([one]) for _ in range(5)] == [{}] * 5
+    assert answers == []
+
+    psql = programs.Program("psql", 4711)
+    answers = [{}, {("127.0.0.1", 1): psql}]
+    monkeypatch.setattr(programs, "_find", lambda _: answers.pop(0))
+    seen = Programs()
+    assert [seen.of([one]) for _ in range(3)] == [{}, {one: psql}, {one: psql}]
 
 
 def test_where_only_root_sees_everything_ones_own_programs_are_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,7 +92,7 @@ def main() -> int:
     wanted = set(sys.argv[1:])
     PICTURES.mkdir(parents=True, exist_ok=True)
     with _world() as world:
-        for scene in (up, outage, doctor, cafe):
+        for scene in (up, outage, doctor, cafe, ui):
             if not wanted or scene.__name__ in wanted:
                 scene(world)
                 world.shell.type("clear; tunnels down --all >/dev/null; clear")
@@ -139,6 +139,21 @@ class Shell:
         """Type without waiting for the end."""
         self._run("send-keys", "-l", text)
         self._run("send-keys", "Enter")
+
+    def press(self, *names: str) -> None:
+        """Press keys, by their names in tmux(1)."""
+        for name in names:
+            self._run("send-keys", name)
+            time.sleep(0.2)
+
+    @contextlib.contextmanager
+    def of_height(self, lines: int) -> Iterator[None]:
+        """Have a smaller terminal for a while."""
+        self._run("resize-window", "-y", str(lines))
+        try:
+            yield
+        finally:
+            self._run("resize-window", "-y", str(LINES))
 
     def type(self, text: str) -> None:
         """Type a line and wait for the next prompt."""
@@ -279,6 +294,14 @@ def up(world: World) -> None:
     shell.picture("up", "the first time")
 
 
+def _up(shell: Shell, name: str) -> None:
+    shell.keys(f"tunnels up {name} >/dev/null")
+    shell.wait(lambda shown: "Trust this key" in shown or shown.endswith(_PROMPT.strip()))
+    if "Trust this key" in shell.shown:
+        shell.type("yes")
+    shell.clear()
+
+
 def outage(world: World) -> None:
     """The server is away, and a client waits for it."""
     shell = world.shell
@@ -305,14 +328,28 @@ def doctor(world: World) -> None:
 def cafe(world: World) -> None:
     """A program goes through, and the proof."""
     shell = world.shell
-    shell.keys("tunnels up cafe >/dev/null")
-    shell.wait(lambda shown: "Trust this key" in shown or shown.endswith(_PROMPT.strip()))
-    if "Trust this key" in shell.shown:
-        shell.type("yes")
-    shell.clear()
+    _up(shell, "cafe")
     shell.type("tunnels exec cafe -- curl http://wiki.internal")
     shell.type("tunnels leaktest cafe")
     shell.picture("cafe", "through the server")
+
+
+def ui(world: World) -> None:
+    """The full-screen view, while a client is being served."""
+    shell = world.shell
+    _up(shell, "work-db")
+    _up(shell, "cafe")
+    with shell.of_height(28):
+        shell.clear()
+        shell.type("(while sleep 0.2; do curl -s http://localhost:8080; done >/dev/null & echo $! >~/loop)")
+        shell.type("(bash -c 'exec 3<>/dev/tcp/127.0.0.1/8080; read -t 60; :' <> <(:) & echo $! >~/client)")
+        shell.keys("tunnels ui")
+        shell.wait(lambda shown: "work-db" in shown)
+        time.sleep(20)  # the graph is of the last minute
+        shell.picture("ui", "tunnels ui")
+        shell.press("q")
+        shell.wait(lambda shown: shown.endswith(_PROMPT.strip()))
+        shell.type("kill $(cat ~/loop ~/client)")
 
 
 if __name__ == "__main__":

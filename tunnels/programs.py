@@ -16,6 +16,10 @@ from tunnels.core.client_status import ClientStatus
 Place = tuple[str, int]
 
 
+#: Looks for a program that is not found: one that ends or starts another in that very moment hides them.
+_LOOKS = 3
+
+
 class Program(NamedTuple):
     """A running program."""
 
@@ -27,7 +31,8 @@ class Programs:
     """Remembers what it has found for as long as the client is there, so that only new ones cost anything."""
 
     def __init__(self) -> None:
-        self._known: dict[Place, Program | None] = {}
+        self._known: dict[Place, Program] = {}
+        self._looks: dict[Place, int] = {}  # in vain, so far
 
     def of(self, clients: Iterable[ClientStatus]) -> dict[ClientStatus, Program]:
         """The programs behind these clients, where they can be seen. Blocks for some milliseconds."""
@@ -35,9 +40,12 @@ class Programs:
         # The other end of a remote forward is on another machine.
         places = {it.origin for it in clients if it.origin is not None and it.kind != "remote"}
         self._known = {place: found for place, found in self._known.items() if place in places}
-        new = places - self._known.keys()
+        self._looks = {place: count for place, count in self._looks.items() if place in places}
+        new = {it for it in places - self._known.keys() if self._looks.get(it, 0) < _LOOKS}
         if new:
-            self._known |= {**dict.fromkeys(new), **_find(new)}
+            self._known |= _find(new)
+            for place in new - self._known.keys():
+                self._looks[place] = self._looks.get(place, 0) + 1
         found = {}
         for client in clients:
             if client.pid is not None:
