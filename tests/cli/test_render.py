@@ -127,8 +127,7 @@ STATES: dict[str, tuple[TunnelStatus, str]] = {
     "up, after a drop": (
         tunnel(since=NOW - 3, rtt_ms=0.52, reconnects=2, error=LOST),
         """
-        ● work-db  up 3.0s · bastion · 0.5 ms · 2 reconnects · last error: the server
-          did not answer the keepalives
+        ● work-db  up 3.0s · bastion · 0.5 ms · 2 reconnects
             localhost:5432 → db.internal:5432
         """,
     ),
@@ -365,6 +364,17 @@ def test_what_is_folded_stays_below_its_beginning() -> None:
             localhost:5432 → db.internal:5432
         """
     )
+
+
+def test_a_question_that_several_tunnels_wait_for_is_shown_once() -> None:
+    question = Question("7", "host-key", "the key of bastion is not known\nSHA256:abc", "Trust it?")
+    other = question._replace(id="8")
+    text = shown(
+        tunnel("a", TunnelState.NEEDS_INPUT, question=question, forwards=()),
+        tunnel("b", TunnelState.NEEDS_INPUT, question=other, forwards=()),
+    )
+    assert text.count("SHA256:abc") == 1
+    assert text.endswith("waits for the same answer as a")
 
 
 # --- what is not text -----------------------------------------------------------------------------

@@ -164,7 +164,7 @@ async def test_without_a_person_a_question_is_a_step_that_says_where_to_answer_i
         assert failed(reader) == ["needs-input"]
         [step] = [step for step in reader.steps if step.ok is False and step.host]
         assert step.error is not None
-        assert step.error.hint == "run `tunnels doctor work-db` on a terminal"
+        assert step.error.hint == "`tunnels up work-db` on a terminal asks it"
         assert reader.questions == 0
 
 

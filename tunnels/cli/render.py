@@ -40,8 +40,12 @@ def snapshot_lines(snapshot: Snapshot, now: float) -> list[Text]:
     """Everything that ``status`` shows."""
     lines: list[Text] = []
     name_width = max((len(tunnel.name) for tunnel in snapshot.tunnels), default=0)
+    asked: dict[str, str] = {}
     for tunnel in snapshot.tunnels:
-        lines += tunnel_lines(tunnel, now, name_width=name_width)
+        same_as = None
+        if tunnel.question is not None:
+            same_as = asked.setdefault(f"{tunnel.question.text}\n{tunnel.question.prompt}", tunnel.name)
+        lines += tunnel_lines(tunnel, now, name_width=name_width, same_as=same_as)
     if snapshot.daemon is not None and snapshot.daemon.config_error is not None:
         lines += _warning(
             "the profile file has a problem; what runs goes on as it is:", snapshot.daemon.config_error
@@ -76,8 +80,13 @@ def hanging(line: Text) -> Padding | Table | Text:
     return Padding(line[indent:], (0, 0, 0, indent), expand=False)
 
 
-def tunnel_lines(tunnel: TunnelStatus, now: float, *, name_width: int = 0) -> list[Text]:
-    """A tunnel: one line for itself, one for each forward, and what is wrong."""
+def tunnel_lines(
+    tunnel: TunnelStatus, now: float, *, name_width: int = 0, same_as: str | None = None
+) -> list[Text]:
+    """A tunnel: one line for itself, one for each forward, and what is wrong.
+
+    ``same_as`` is the first tunnel with the same question, which is shown there.
+    """
     from rich.text import Text  # noqa: PLC0415
 
     mark, colour = MARKS[tunnel.state]
@@ -86,7 +95,9 @@ def tunnel_lines(tunnel: TunnelStatus, now: float, *, name_width: int = 0) -> li
     head.append(f" {duration(now - tunnel.since)}")
     head.append("".join(f" · {fact}" for fact in facts(tunnel, now)), "dim")
     lines = [head]
-    if tunnel.question is not None:
+    if tunnel.question is not None and same_as not in (None, tunnel.name):
+        lines.append(Text(f"    waits for the same answer as {same_as}", colour))
+    elif tunnel.question is not None:
         lines += question_lines(tunnel.name, tunnel.question)
     elif tunnel.error is not None and tunnel.state not in WORKING:
         lines.append(Text.assemble("    ", (printable(tunnel.error.message), colour)))
@@ -119,10 +130,8 @@ def facts(tunnel: TunnelStatus, now: float) -> Iterable[str]:
             yield "offline: no route to it at the moment"
         if tunnel.rtt_ms is not None:
             yield f"{tunnel.rtt_ms:.1f} ms"
-        if tunnel.reconnects:
+        if tunnel.reconnects:  # `why` tells of each
             yield plural(tunnel.reconnects, "reconnect")
-        if tunnel.error is not None:
-            yield f"last error: {printable(tunnel.error.message)}"
     elif tunnel.state is TunnelState.IDLE:
         if tunnel.error is not None:
             yield f"last error: {printable(tunnel.error.message)}"

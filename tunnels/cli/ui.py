@@ -33,6 +33,7 @@ def ui(config: ConfigOption = None) -> None:
         if exc.name is None or exc.name.split(".")[0] != "textual":
             raise
         raise UsageError(
-            "`tunnels ui` needs textual, which is not installed", hint="pip install 'tunnels[ui]'"
+            "`tunnels ui` needs textual, which is not installed",
+            hint="pip install 'tunnels[ui]', or with pipx: pipx inject tunnels textual",
         ) from exc
     run(None if chosen_config(config) is None else config_path(config))

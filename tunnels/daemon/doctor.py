@@ -245,5 +245,5 @@ def _ignore(_error: TunnelsError) -> None:
 
 def _without_a_terminal(needed: NeedsPerson, profile: Profile) -> TunnelsError:
     return NeedsPerson(
-        f"needs an answer: {needed.message}", hint=f"run `tunnels doctor {profile.name}` on a terminal"
+        f"needs an answer: {needed.message}", hint=f"`tunnels up {profile.name}` on a terminal asks it"
     )
