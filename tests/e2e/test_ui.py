@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import psutil
 import pytest
 
 from tests.e2e.bed import traffic
@@ -55,6 +56,28 @@ def test_a_tunnel_is_brought_up_its_client_named_and_taken_down_from_the_screen(
         assert tunnels.status_json()["tunnels"] == []
         it.press("q")
         assert it.exit_code() == OK
+
+
+def test_who_leaves_does_not_wait_for_a_daemon_that_does_not_answer(port: int, tunnels: Tunnels) -> None:
+    tunnels.up("work")
+    daemon = psutil.Process(tunnels.daemon_pid())
+    with screen(tunnels, 80, 24) as it:
+        it.shows("▸ ● work")
+        daemon.suspend()
+        try:
+            it.press("u")
+            it.press("q")
+            assert it.exit_code(within=12) == OK
+        finally:
+            daemon.resume()
+
+
+def test_who_leaves_at_once_has_brought_it_up_all_the_same(port: int, tunnels: Tunnels) -> None:
+    with screen(tunnels, 80, 24) as it:
+        it.shows("▸ ○ work")
+        it.press("u", "q")
+        assert it.exit_code() == OK
+    tunnels.wait_state("work", "up")
 
 
 def test_the_daemon_may_go_and_come_back_and_the_terminal_may_grow(port: int, tunnels: Tunnels) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunnels.ssh.window import INITIAL, LARGEST, Window
+from tunnels.ssh.window import INITIAL, LARGEST, RESERVE, Reserve, Window
 
 HALF = INITIAL // 2
 
@@ -18,8 +18,8 @@ class Path:
         self.now = 100.0
         self.round_trip = round_trip
 
-    def window(self, **keys: int) -> Window:
-        return Window(lambda: self.now, lambda: self.round_trip, **keys)
+    def window(self, size: int = INITIAL) -> Window:
+        return Window(lambda: self.now, lambda: self.round_trip, size)
 
 
 def use_up(window: Window) -> None:
@@ -106,3 +106,31 @@ def test_a_window_may_be_large_from_the_beginning() -> None:
     window = Path().window(size=LARGEST)
     use_up(window)
     assert window.grant() == LARGEST // 2
+
+
+def test_the_windows_of_a_connection_share_what_they_may_grow_by() -> None:
+    """A reader may stop at any time: two hundred of them cost 2 MiB each and `RESERVE`, and not 16 MiB each."""
+    path, reserve = Path(), Reserve()
+    windows = [Window(lambda: path.now, lambda: 0.1, reserve=reserve) for _ in range(200)]
+    for window in windows:
+        for _ in range(10):
+            use_up(window)
+            window.grant()
+    assert sum(window.left for window in windows) == 200 * INITIAL + RESERVE
+    assert windows[0].size == LARGEST
+    assert windows[-1].size == INITIAL
+
+
+def test_a_window_that_is_closed_leaves_its_growth_to_others() -> None:
+    path, reserve = Path(), Reserve(INITIAL)
+    first, second = (Window(lambda: path.now, lambda: 0.1, reserve=reserve) for _ in range(2))
+    for window in (first, second):
+        use_up(window)
+        window.grant()
+    assert (first.size, second.size) == (2 * INITIAL, INITIAL)
+    first.close()
+    first.close()
+    use_up(second)
+    second.grant()
+    assert second.size == 2 * INITIAL
+    assert reserve.left == 0

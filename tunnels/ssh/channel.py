@@ -27,7 +27,7 @@ from tunnels.forwarding.channel import ChannelEnd
 from tunnels.ssh import channel_packets as packets
 from tunnels.ssh.channel_open import uint32
 from tunnels.ssh.kept import Kept
-from tunnels.ssh.window import INITIAL, Window
+from tunnels.ssh.window import INITIAL, Reserve, Window
 from tunnels.ssh.wire import Wire
 
 #: Bytes of data that the server may put into one packet. OpenSSH's client says 32 KiB (CHAN_TCP_PACKET_DEFAULT);
@@ -53,13 +53,18 @@ class ForwardChannel:
         *("_paused", "_peer", "_pending", "_telling", "_wire", "_write_paused", "queued"),
     )
 
-    #: That `Wire` may hand it packets.
-    carries = True
+    carries = True  #: `Wire` may hand it packets
 
     def __init__(
-        self, conn: Any, wire: Wire, round_trip: Callable[[], float | None], *, window: int = INITIAL
+        self,
+        conn: Any,
+        wire: Wire,
+        round_trip: Callable[[], float | None],
+        reserve: Reserve | None = None,
+        *,
+        window: int = INITIAL,
     ) -> None:
-        """``conn`` is asyncssh's, and ``round_trip`` gives the seconds to the server and back.
+        """``conn`` is asyncssh's, ``round_trip`` gives the seconds to the server and back; see `Window`.
 
         Raises:
             asyncssh.ChannelOpenError: the connection has ended.
@@ -68,7 +73,7 @@ class ForwardChannel:
         self._conn = conn
         self._wire = wire
         self._end: ChannelEnd | None = None
-        self._in = Window(time.monotonic, round_trip, window)
+        self._in = Window(time.monotonic, round_trip, window, reserve)
         self._out = 0  # bytes that the far end takes before it has to say more
         self._largest = 0  # bytes of data in one packet to the far end
         self._peer = -1  # the far end's number
@@ -367,6 +372,7 @@ class ForwardChannel:
         if self._number >= 0:
             number, self._number = self._number, -1
             self._conn.remove_channel(number)
+            self._in.close()
 
     # --- what asyncssh calls ----------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +35,9 @@ _CONFIRM = 4.0
 
 #: Seconds that a message stands where the keys are named otherwise.
 _MESSAGE = 6.0
+
+#: Seconds that who leaves waits at most for what was ordered last: it may have to start the daemon first.
+_LAST_ORDERS = 3.0
 
 _KEYS = "u up  d down  r restart  a answer  R reload  l log  / filter  ? help  q quit"
 
@@ -78,6 +82,7 @@ class View(App[None]):
         self._message_until = 0.0
         self._pressed: tuple[str, float] = ("", 0.0)
         self._feed = Feed(config, self._tell, self._fail)
+        self._orders: list[threading.Thread] = []
 
     def compose(self) -> ComposeResult:
         """Lay it out."""
@@ -248,7 +253,26 @@ class View(App[None]):
             self._from_thread(lambda: self._say(said, severe=severe))
             self._feed.hurry()
 
-        self.run_worker(run, thread=True, group="orders")
+        self._in_thread(run)
+
+    def _in_thread(self, do: Callable[[], None]) -> None:
+        """Have something done that blocks; not by a worker of textual's, for whose end leaving would wait."""
+
+        def run() -> None:
+            try:
+                do()
+            except Exception as exc:  # noqa: BLE001 - nobody else would hear of it
+                self._fail(exc)
+
+        thread = threading.Thread(target=run, name="order", daemon=True)
+        self._orders = [*(it for it in self._orders if it.is_alive()), thread]
+        thread.start()
+
+    def finish(self) -> None:
+        """Wait for what was ordered last, but not for a daemon that does not answer."""
+        until = time.monotonic() + _LAST_ORDERS
+        for thread in self._orders:
+            thread.join(max(0.0, until - time.monotonic()))
 
     def _say(self, words: str, *, severe: bool = False) -> None:
         if words:
@@ -299,7 +323,7 @@ class View(App[None]):
             self._from_thread(lambda: self._replied(dialog, question_id, reply))
             self._feed.hurry()
 
-        self.run_worker(run, thread=True, group="orders")
+        self._in_thread(run)
 
     def _replied(self, dialog: QuestionDialog, question_id: str, reply: orders.Reply) -> None:
         if self.screen is dialog and not reply.settled:
@@ -358,5 +382,6 @@ def run(config: Path | None) -> None:
     """Show it until the person leaves. Raises what went wrong with it."""
     view = View(config)
     view.run(mouse=False)  # the terminal's own selection copies text, also over ssh
+    view.finish()
     if view._exception is not None:  # noqa: SLF001 - textual has no public way to ask
         raise view._exception  # noqa: SLF001
