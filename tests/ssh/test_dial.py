@@ -24,7 +24,13 @@ from tests.forwarding.fakes import black_hole, turns
 from tunnels.errors import HostUnreachable
 from tunnels.ssh import dial as dialling
 from tunnels.ssh.destination import Destination
-from tunnels.ssh.dial import dial, has_lost_its_address, heard, limit_retransmission_timeout
+from tunnels.ssh.dial import (
+    dial,
+    has_lost_its_address,
+    heard,
+    limit_retransmission_timeout,
+    shortest_round_trip,
+)
 from tunnels.ssh.faults import connect_error
 
 every_loop = fakes.every_loop
@@ -343,6 +349,21 @@ async def test_a_kernel_that_does_not_count_them_is_no_reason_to_end() -> None:
             return bytes(104)
 
     assert heard(cast("socket.socket", Old())) == 0
+    assert shortest_round_trip(cast("socket.socket", Old())) is None
+
+
+def test_the_shortest_round_trip_of_tcp_is_that_of_the_path() -> None:
+    with server() as listener, socket.create_connection(listener.getsockname()) as here:
+        there, _ = listener.accept()
+        with there:
+            here.send(b"x")
+            there.recv(1)
+            found = shortest_round_trip(here)
+    if sys.platform == "linux":
+        assert found is not None
+        assert 0 < found < 1
+    else:
+        assert found is None
 
 
 @needs_ipv6

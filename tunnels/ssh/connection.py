@@ -18,7 +18,13 @@ from tunnels.ssh import fast_path, remote_listen
 from tunnels.ssh.channel import ForwardChannel
 from tunnels.ssh.channel_open import direct
 from tunnels.ssh.client import Client
-from tunnels.ssh.dial import address_of, heard, let_say_goodbye, limit_retransmission_timeout
+from tunnels.ssh.dial import (
+    address_of,
+    heard,
+    let_say_goodbye,
+    limit_retransmission_timeout,
+    shortest_round_trip,
+)
 from tunnels.ssh.doubt import Doubt
 from tunnels.ssh.faults import channel_error, lost_error
 from tunnels.ssh.hops import Lease
@@ -169,8 +175,13 @@ class SshConnection:
             await self._conn.create_unix_connection(session, connect.path)
 
     def _round_trip_seconds(self) -> float | None:
+        """The path's own: the first keepalives of a fresh connection may have waited for an acknowledgement."""
         milliseconds = self._round_trip.shortest
-        return None if milliseconds is None else milliseconds / 1000
+        if milliseconds is None:
+            return None
+        sock = self._socket if self._through is None else None
+        tcp = None if sock is None else shortest_round_trip(sock)
+        return min(milliseconds / 1000, milliseconds / 1000 if tcp is None else tcp)
 
     async def listen(self, address: Address, acceptor: Acceptor) -> RemoteListener:
         """Have the server listen. See `channel.Link`."""
