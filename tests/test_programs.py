@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
+from tests.e2e.bed.ports import free_port
 from tunnels import programs
 from tunnels.core.client_status import ClientStatus
 from tunnels.programs import Programs
@@ -85,6 +86,24 @@ def test_a_program_that_is_not_found_is_looked_for_twice_more(monkeypatch: pytes
     monkeypatch.setattr(programs, "_find", lambda _: answers.pop(0))
     seen = Programs()
     assert [seen.of([one]) for _ in range(3)] == [{}, {one: psql}, {one: psql}]
+
+
+def test_two_programs_with_the_same_address_and_port_have_no_name() -> None:
+    connect = CONNECT.replace(
+        'socket.create_connection(("127.0.0.1", int(sys.argv[1])))',
+        "socket.socket(); sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1);"
+        'sock.bind(("127.0.0.1", int(sys.argv[2]))); sock.connect(("127.0.0.1", int(sys.argv[1])))',
+    )
+    port = str(free_port())
+    with contextlib.ExitStack() as ending:
+        for _ in range(2):
+            server = ending.enter_context(socket.create_server(("127.0.0.1", 0)))
+            command = [sys.executable, "-c", connect, str(server.getsockname()[1]), port]
+            process = ending.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE))
+            ending.callback(process.kill)
+            sock, address = server.accept()
+            ending.enter_context(sock)
+        assert Programs().of([client(address)]) == {}
 
 
 def test_where_only_root_sees_everything_ones_own_programs_are_found(monkeypatch: pytest.MonkeyPatch) -> None:

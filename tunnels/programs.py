@@ -58,16 +58,14 @@ class Programs:
 
 
 def _find(places: set[Place]) -> dict[Place, Program]:
-    found: dict[Place, Program] = {}
+    pids: dict[Place, set[int]] = {}
     for connection, pid in _connections():
         here = connection.laddr
         if here and (here.ip, here.port) in places and pid is not None and pid != os.getpid():
-            program = _program(pid)
-            if program is not None:
-                found[here.ip, here.port] = program
-            if len(found) == len(places):
-                break
-    return found
+            pids.setdefault((here.ip, here.port), set()).add(pid)
+    # Two programs can share an address and a port towards different destinations (SO_REUSEADDR): then it is neither.
+    certain = {place: _program(*several) for place, several in pids.items() if len(several) == 1}
+    return {place: program for place, program in certain.items() if program is not None}
 
 
 def _connections() -> Iterator[tuple[Any, int | None]]:
