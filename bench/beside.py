@@ -18,20 +18,31 @@ def measure(*, quick: bool = False) -> list[Figure]:
     with racing(product(), ssh(), ssh(GCM)) as (load, contestants):
         for way, name in WAYS.items():
             series: dict[str, list[list[float]]] = {}
+            rates: dict[str, list[float]] = {}
             for _ in range(rounds):
                 for one in contestants:
-                    series.setdefault(one.name, []).append(_beside(load, one, way, count))
+                    times, rate = _beside(load, one, way, count)
+                    series.setdefault(one.name, []).append(times)
+                    rates.setdefault(one.name, []).append(rate)
             figures += _figures(f"round trip beside one {name}", series)
+            figures += [
+                bulk_beside(f"that {name} meanwhile", rates, other) for other in rates if other != "tunnels"
+            ]
     return figures
 
 
-def _beside(load: Load, one: Contestant, way: str, count: int) -> list[float]:
+def _beside(load: Load, one: Contestant, way: str, count: int) -> tuple[list[float], float]:
     with load.meanwhile("stall", ports=[one.ports.bulk], way=way, reads=True) as process:
         assert process.stdout
         assert process.stdout.readline(), "the bulk client has ended"
         for_seconds(0.5)  # it is under way
         times = load.send("round_trips", ports=[one.ports.echo], count=count, size=SIZE, block=count)
-    return list(times[0])
+        return list(times[0]), load.rate_of(process)
+
+
+def bulk_beside(what: str, rates: dict[str, list[float]], name: str) -> Figure:
+    """What the bulk client got: holding it up would be an easy way to a short round trip."""
+    return ratio(what, rates["tunnels"], rates[name], unit="MB/s", scale=1e-6, against=name)
 
 
 def _figures(what: str, series: dict[str, list[list[float]]]) -> list[Figure]:

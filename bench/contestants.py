@@ -69,6 +69,13 @@ class Load:
             finally:
                 process.kill()
 
+    def rate_of(self, process: subprocess.Popen[bytes]) -> float:
+        """End such a task, and return how many bytes a second it has moved."""
+        assert process.stdin
+        assert process.stdout
+        process.stdin.close()
+        return float(json.loads(process.stdout.readline()))
+
     def _command(self, task: str, arguments: dict[str, Any]) -> list[str]:
         text = json.dumps({"task": task, **arguments})
         return [*self._near, sys.executable, "-m", "bench.load.near", text]

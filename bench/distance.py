@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench.contestants import REPOSITORY, Contestant, Load, open_all, product, ssh
+from bench.contestants import GCM, REPOSITORY, Contestant, Load, open_all, product, ssh
 from bench.load.bulk import Wish
 from bench.table import Figure, ratio
 from bench.throughput import WAYS, transfer
@@ -84,7 +84,9 @@ def measure(*, quick: bool = False) -> list[Figure]:
         running.callback(sshd.stop)
         sshd.start()
         load = running.enter_context(Load(near=near.inside, far=far.inside, host="0.0.0.0"))
-        contestants = open_all(running, sshd, load, [product(), ssh()], inside=near.inside, look=near.call)
+        contestants = open_all(
+            running, sshd, load, [product(), ssh(), ssh(GCM)], inside=near.inside, look=near.call
+        )
         for way, name in WAYS.items():
             wish = Wish(way, 0, warm, seconds)
             bare = [
@@ -98,23 +100,24 @@ def measure(*, quick: bool = False) -> list[Figure]:
                 )
             )
             counts = CLIENTS[:1] if quick else CLIENTS
-            figures += [_compare(load, contestants, wish, clients, rounds) for clients in counts]
+            for clients in counts:
+                figures += _compare(load, contestants, wish, clients, rounds)
     return figures
 
 
-def _compare(load: Load, contestants: list[Contestant], wish: Wish, clients: int, rounds: int) -> Figure:
+def _compare(
+    load: Load, contestants: list[Contestant], wish: Wish, clients: int, rounds: int
+) -> list[Figure]:
     rates: dict[str, list[float]] = {}
     for _ in range(rounds):
         for one in contestants:
             rates.setdefault(one.name, []).append(transfer(load, one, wish, clients)[0].rate)
-    return ratio(
-        f"{ROUND_TRIP:g} ms, {WAYS[wish.way]}, {clients} client{'s' if clients > 1 else ''}",
-        rates["tunnels"],
-        rates["ssh"],
-        unit="MB/s",
-        scale=1e-6,
-        against="ssh",
-    )
+    what = f"{ROUND_TRIP:g} ms, {WAYS[wish.way]}, {clients} client{'s' if clients > 1 else ''}"
+    return [
+        ratio(what, rates["tunnels"], theirs, unit="MB/s", scale=1e-6, against=name)
+        for name, theirs in rates.items()
+        if name != "tunnels"
+    ]
 
 
 def why_not() -> str | None:

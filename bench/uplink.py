@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from bench.beside import bulk_beside
 from bench.contestants import Contestant, Load, open_all, product, ssh
 from bench.distance import cable, why_not
 from bench.latency import SIZE
@@ -30,6 +31,7 @@ def measure(*, quick: bool = False) -> list[Figure]:
         return [Figure(what, f"not measured: {reason}")]
     rounds, warm, count = (1, 2.0, 10) if quick else (3, 5.0, 25)
     series: dict[str, list[float]] = {}
+    rates: dict[str, list[float]] = {}
     with ExitStack() as running:
         near, far = running.enter_context(cable(ROUND_TRIP))
         for host in (near, far):
@@ -45,15 +47,21 @@ def measure(*, quick: bool = False) -> list[Figure]:
         contestants = open_all(running, sshd, load, [product(), ssh()], inside=near.inside, look=near.call)
         for _ in range(rounds):
             for one in contestants:
-                series.setdefault(one.name, []).append(_beside(load, one, warm, count))
-    return [ratio(what, series["tunnels"], series["ssh"], unit="ms", scale=1e3, against="ssh")]
+                times, rate = _beside(load, one, warm, count)
+                series.setdefault(one.name, []).append(times)
+                rates.setdefault(one.name, []).append(rate)
+    return [
+        ratio(what, series["tunnels"], series["ssh"], unit="ms", scale=1e3, against="ssh"),
+        bulk_beside("that upload meanwhile", rates, "ssh"),
+    ]
 
 
-def _beside(load: Load, one: Contestant, warm: float, count: int) -> float:
+def _beside(load: Load, one: Contestant, warm: float, count: int) -> tuple[float, float]:
     with load.meanwhile("stall", ports=[one.ports.bulk], way="up", reads=True) as process:
         assert process.stdout
         assert process.stdout.readline(), "the upload has ended"
         for_seconds(warm)
         times = load.send("round_trips", ports=[one.ports.echo], count=count, size=SIZE, block=count)
+        rate = load.rate_of(process)
     for_seconds(2)  # until what is on its way has arrived
-    return float(statistics.median(times[0]))
+    return float(statistics.median(times[0])), rate

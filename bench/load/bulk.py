@@ -166,6 +166,11 @@ class Bulk:
         if not sends and not wish.total:
             loop.at(wish.start + wish.warm + wish.seconds, self._time_is_up)
 
+    @property
+    def moved(self) -> int:
+        """Bytes sent or received so far."""
+        return self._sent if self._sends else self._meter.arrived
+
     def ready(self, events: int) -> None:
         """Go on with it."""
         try:
@@ -239,9 +244,13 @@ def read_sum(connection: socket.socket, total: int) -> str:
 
 
 class Starer:
-    """Standard input of a process: when it ends, so does the process."""
+    """Standard input of a process: when it ends, so does the process, after its last words."""
+
+    def __init__(self, last_words: Callable[[], None] = lambda: None) -> None:
+        self._last_words = last_words
 
     def ready(self, events: int) -> None:
         """Leave."""
         if not os.read(0, 4096):
+            self._last_words()
             sys.exit()

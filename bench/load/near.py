@@ -98,15 +98,24 @@ def connects(ports: list[int], count: int, block: int) -> list[list[float]]:
 
 
 def stall(ports: list[int], way: str, *, reads: bool = False) -> None:
-    """Be clients that write, or read, as much as they can, or that never read, until standard input ends."""
+    """Be clients that write, or read, as much as they can, or that never read, until standard input ends.
+
+    Then says how many bytes a second were moved.
+    """
     loop = Loop()
     wish = Wish(way, 0, 1e6, 1e6, time.monotonic())  # the receiver never has enough
-    connections = visit(ports)
+    connections, busy = visit(ports), []
     for connection in connections:
         connection.sendall(wish.line())
         if way == "up" or reads:
-            Bulk(loop, connection, wish, sends=way == "up")
-    loop.selector.register(0, selectors.EVENT_READ, Starer())
+            busy.append(Bulk(loop, connection, wish, sends=way == "up"))
+    started = time.monotonic()
+
+    def say_rate() -> None:
+        rate = sum(one.moved for one in busy) / (time.monotonic() - started)
+        print(json.dumps(rate), flush=True)
+
+    loop.selector.register(0, selectors.EVENT_READ, Starer(say_rate))
     print(json.dumps("stalled"), flush=True)
     while True:
         loop.turn()
