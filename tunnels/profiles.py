@@ -38,6 +38,7 @@ class ProfileFile:
     warnings: tuple[Problem, ...] = ()  #: what is allowed, and likely not meant
     fingerprint: Fingerprint | None = field(default=None, compare=False)  #: `None` if no file was read
     defaults: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)  #: as TOML has them
+    is_missing: bool = False  #: there is no file, and none is needed
 
 
 def load(path: Path) -> ProfileFile:
