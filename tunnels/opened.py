@@ -56,7 +56,7 @@ def load(path: Any, opened: Mapping[str, Table]) -> ProfileFile:
     except ProfileError as error:
         if not opened or not profiles.is_missing(error):
             raise
-        file = ProfileFile(path, {})
+        file = ProfileFile(path, {}, is_missing=True)
     return with_opened(file, opened)
 
 

@@ -40,6 +40,14 @@ def test_without_any_file_the_missing_one_is_said() -> None:
     assert list(known.load(paths.config_file()).profiles) == ["vps"]
 
 
+@pytest.mark.parametrize("command", ["up", "down", "logs", "doctor"])
+def test_beside_what_was_opened_a_missing_file_is_said_to_be_missing(command: str) -> None:
+    opened(paths.config_file())
+    result = tunnels(command, "work-db")
+    assert result.code == 4
+    assert f'no profile "work-db": {paths.config_file()}: there is no such file' in result.words
+
+
 @pytest.mark.parametrize("command", [["logs"], ["why"]])
 def test_its_history_can_be_asked_for(command: list[str]) -> None:
     opened(profile_file())

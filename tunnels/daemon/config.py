@@ -100,7 +100,7 @@ class Config:
         except ProfileError as error:
             if self._existed or not profiles.is_missing(error):
                 raise
-            return ProfileFile(self.path, {})
+            return ProfileFile(self.path, {}, is_missing=True)
         self._existed = True
         return file
 
