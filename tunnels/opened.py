@@ -71,7 +71,7 @@ def with_opened(file: ProfileFile, opened: Mapping[str, Table]) -> ProfileFile:
                 continue
     if not found:
         return file
-    return replace(file, profiles=MappingProxyType({**file.profiles, **found}))
+    return replace(file, profiles=MappingProxyType({**file.profiles, **found}), opened=frozenset(found))
 
 
 def choose_name(host: str, taken: Collection[str]) -> str:

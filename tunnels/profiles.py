@@ -41,6 +41,7 @@ class ProfileFile:
     fingerprint: Fingerprint | None = field(default=None, compare=False)  #: `None` if no file was read
     defaults: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)  #: as TOML has them
     is_missing: bool = False  #: there is no file, and none is needed
+    opened: frozenset[str] = frozenset()  #: the names of those that are not in the file (`tunnels open`)
 
 
 def load(path: Path) -> ProfileFile:
