@@ -56,7 +56,7 @@ def load(path: Any, opened: Mapping[str, Table]) -> ProfileFile:
     except ProfileError as error:
         if not opened or not profiles.is_missing(error):
             raise
-        file = ProfileFile(path, {})
+        file = ProfileFile(path, {}, is_missing=True)
     return with_opened(file, opened)
 
 
@@ -71,7 +71,7 @@ def with_opened(file: ProfileFile, opened: Mapping[str, Table]) -> ProfileFile:
                 continue
     if not found:
         return file
-    return replace(file, profiles=MappingProxyType({**file.profiles, **found}))
+    return replace(file, profiles=MappingProxyType({**file.profiles, **found}), opened=frozenset(found))
 
 
 def choose_name(host: str, taken: Collection[str]) -> str:

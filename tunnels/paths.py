@@ -30,11 +30,16 @@ def config_file(override: str | None = None) -> Path:
     """The profile file: what ``--config`` says, else ``TUNNELS_CONFIG``, else the usual place."""
     named = override or os.environ.get("TUNNELS_CONFIG")
     if not named:
-        return _dirs().user_config_path / "profiles.toml"
+        return usual_config_file()
     try:
         return Path(named).expanduser().absolute()
     except RuntimeError as exc:  # ~somebody
         raise UsageError(f"{named}: there is no such user", hint="write the path from / on") from exc
+
+
+def usual_config_file() -> Path:
+    """Where the profile file is if nobody says another place."""
+    return _dirs().user_config_path / "profiles.toml"
 
 
 def runtime_dir() -> Path:

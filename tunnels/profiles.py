@@ -22,6 +22,8 @@ from tunnels.errors import NoSuchProfile, Problem, ProfileError, UsageError
 #: Thousands of profiles. Whatever is larger is not a profile file, and should not be read into memory.
 LARGEST_FILE = 1024 * 1024
 
+_NO_FILE = "there is no such file"
+
 #: The end of what tomllib says about a text that is not TOML.
 _TOML_POSITION = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 
@@ -38,6 +40,8 @@ class ProfileFile:
     warnings: tuple[Problem, ...] = ()  #: what is allowed, and likely not meant
     fingerprint: Fingerprint | None = field(default=None, compare=False)  #: `None` if no file was read
     defaults: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)  #: as TOML has them
+    is_missing: bool = False  #: there is no file, and none is needed
+    opened: frozenset[str] = frozenset()  #: the names of those that are not in the file (`tunnels open`)
 
 
 def load(path: Path) -> ProfileFile:
@@ -124,7 +128,8 @@ def select(
     if missing:
         listed = ", ".join(map(quoted, missing))
         kind = "profiles" if len(missing) > 1 else "profile"
-        raise NoSuchProfile(f"no {kind} {listed} in {file.path}", hint=_closest(missing, file.profiles))
+        where = f": {file.path}: {_NO_FILE}" if file.is_missing else f" in {file.path}"
+        raise NoSuchProfile(f"no {kind} {listed}{where}", hint=_closest(missing, file.profiles))
     for tag in tags:
         tagged = [name for name, profile in file.profiles.items() if tag in profile.tags]
         chosen.update(tagged)
@@ -167,7 +172,7 @@ def _read_file(path: Path) -> tuple[bytes, os.stat_result]:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError as exc:
         hint = "tunnels init writes a first one, with examples"
-        raise _unreadable(path, "there is no such file", hint) from exc
+        raise _unreadable(path, _NO_FILE, hint) from exc
     except (OSError, ValueError) as exc:
         raise _unreadable(path, f"cannot be read: {_reason(exc)}") from exc
     content = bytearray()

@@ -21,6 +21,7 @@ HELPERS = {
         "glance",
         "known",
         "main",
+        "mistyped",
         "options",
         "output",
         "render",

@@ -108,6 +108,15 @@ def test_with_a_bad_file_a_name_that_does_not_run_is_4() -> None:
     assert "no tunnel work-web is running" in result.err
 
 
+def test_with_no_file_a_name_that_does_not_run_is_4_and_the_file_is_said_to_be_missing() -> None:
+    paths.config_file().unlink()
+    with daemon_thread(tunnel("work-db")):
+        result = tunnels("down", "work-web")
+    assert result.code == 4
+    assert "no tunnel work-web is running" in result.words
+    assert f"{paths.config_file()}: there is no such file" in result.words
+
+
 def test_with_a_bad_file_a_tag_cannot_be_looked_up() -> None:
     profile_file(BAD)
     with daemon_thread(tunnel("work-db")) as daemon:

@@ -40,6 +40,31 @@ def test_without_any_file_the_missing_one_is_said() -> None:
     assert list(known.load(paths.config_file()).profiles) == ["vps"]
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+def test_it_can_be_checked_and_hardened_also_without_a_file(*, is_there: bool) -> None:
+    path = profile_file()
+    opened(path)
+    if not is_there:
+        path.unlink()
+    assert tunnels("check", "vps", "--ssh").out.startswith("ssh ")
+    checked = tunnels("check", "vps")
+    assert (checked.code, checked.out.split()[0]) == (0, "vps")
+    assert ("3 profiles, no problem" in checked.words) == is_there
+    assert "-D" not in tunnels("check", "--ssh").out
+    hardened = tunnels("harden", "vps", "--new-key")
+    assert hardened.code == 0
+    assert "tunnels open -i" in hardened.words
+    assert "[profiles.vps]" not in hardened.words
+
+
+@pytest.mark.parametrize("command", ["up", "down", "logs", "doctor"])
+def test_beside_what_was_opened_a_missing_file_is_said_to_be_missing(command: str) -> None:
+    opened(paths.config_file())
+    result = tunnels(command, "work-db")
+    assert result.code == 4
+    assert f'no profile "work-db": {paths.config_file()}: there is no such file' in result.words
+
+
 @pytest.mark.parametrize("command", [["logs"], ["why"]])
 def test_its_history_can_be_asked_for(command: list[str]) -> None:
     opened(profile_file())

@@ -105,6 +105,15 @@ def test_a_missing_file_is_2_and_leads_to_init(arguments: list[str]) -> None:
     assert "tunnels init" in result.out + result.err
 
 
+def test_who_has_only_opened_tunnels_needs_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TUNNELS_CONFIG")
+    result = tunnels("list")
+    assert (result.code, result.out) == (0, "")
+    assert "tunnels init" in result.err
+    assert tunnels("list", "--json").json == {"version": 1, "profiles": []}
+    assert tunnels("list", "--config", "/nowhere.toml").code == 2
+
+
 def test_a_warning_goes_to_stderr() -> None:
     profile_file(FILE.replace("8080", "5432"))
     result = tunnels("list")

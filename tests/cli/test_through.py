@@ -9,8 +9,10 @@ import pytest
 from tests.cli.console import Result
 from tests.cli.fake_client import FAILED, REFUSED, UP, FakeClient, run
 from tests.daemon.served import forward, profile_file, tunnel
+from tunnels import desired_state, paths
 from tunnels.core.state import ForwardState
 from tunnels.core.status import ForwardStatus, Snapshot, TunnelStatus
+from tunnels.desired_state import DesiredState
 from tunnels.errors import ErrorInfo
 
 FILE = """\
@@ -53,6 +55,15 @@ def test_the_first_dynamic_forward_serves_and_the_tunnel_that_was_brought_up_is_
     assert "export ALL_PROXY='socks5h://127.0.0.1:1080'" in result.out
     assert result.words == "cafe is up, and stays up; `tunnels down cafe` ends it"
     assert client.calls[0][:2] == ("up", ["cafe"])
+
+
+def test_a_tunnel_that_was_opened_without_a_profile_serves_as_well() -> None:
+    state = DesiredState(
+        ("mine",), config=str(paths.config_file()), opened={"mine": {"host": "vps", "dynamic": ["1080"]}}
+    )
+    desired_state.save(paths.state_file(), state)
+    result = env(FakeClient((cafe(proxy(), name="mine"),)), "mine")
+    assert (result.code, "socks5h://127.0.0.1:1080" in result.out) == (0, True)
 
 
 def test_of_a_tunnel_that_was_up_nothing_is_said() -> None:

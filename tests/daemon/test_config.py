@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.daemon.served import FILE, profile_file
-from tunnels import profiles
+from tunnels import paths, profiles
 from tunnels.daemon.config import Config
 from tunnels.errors import ProfileError, UsageError
 
@@ -71,6 +71,28 @@ def test_a_file_that_was_taken_away_is_noticed() -> None:
     error = config.check()
     assert error is not None
     assert "no such file" in error.message
+
+
+def test_only_a_file_that_nobody_spoke_of_is_done_without(home: Path) -> None:
+    config = Config(home / "later.toml")
+    with pytest.raises(ProfileError):
+        config.load()
+    assert not config.does_without
+    config.use(paths.usual_config_file())
+    with pytest.raises(ProfileError):
+        config.load()
+    assert config.does_without
+
+
+def test_a_usual_file_that_was_there_is_not_done_without() -> None:
+    config = Config(paths.usual_config_file())
+    config.path.parent.mkdir(parents=True)
+    config.path.write_text(FILE)
+    config.path.chmod(0o600)
+    assert config.check() is None
+    config.path.unlink()
+    assert config.check() is not None
+    assert not config.does_without
 
 
 def test_a_file_that_was_missing_at_first_is_noticed_when_it_comes(home: Path) -> None:

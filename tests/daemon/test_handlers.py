@@ -8,7 +8,7 @@ from typing import Any, Self, cast
 import pytest
 
 from tests.daemon.served import FILE, NOW, PaperSupervisor, profile_file, tunnel
-from tunnels import __version__, system_keyring
+from tunnels import __version__, paths, system_keyring
 from tunnels.core.protocol import (
     Answer,
     Clients,
@@ -328,6 +328,21 @@ async def test_a_daemon_whose_file_is_bad_or_missing_starts_all_the_same_and_say
     found = await status(bench)
     assert found.daemon is not None
     assert found.daemon.config_error
+
+
+async def test_who_has_only_opened_tunnels_hears_nothing_of_a_file(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = Bench(None)
+    monkeypatch.setattr(paths, "usual_config_file", lambda: bench.path)
+    await bench.handlers.take_up(())
+    await bench.do(opening(bench))
+    assert caplog.records == []
+    for _ in "up", "down":
+        found = await status(bench)
+        assert found.daemon is not None
+        assert found.daemon.config_error is None
+        await bench.do(Down(["vps"]))
 
 
 # --- the agent of whoever says it -------------------------------------------------------------------

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-from typing import Annotated, Any
+import sys
+from collections.abc import Iterator
+from typing import Annotated, Any, cast
 
 import typer
 from typer.core import TyperGroup
@@ -49,8 +52,40 @@ VERBS: dict[str, tuple[str, str]] = {
 WITH_SSH_FLAGS = {"open", "add"}
 
 
+#: What typer raises for a command line that is no good. It is public there by its children alone.
+_Wrong = cast("type[Exception]", typer.BadParameter.__base__)
+
+
+@contextlib.contextmanager
+def _in_our_words(context: Any = None) -> Iterator[None]:
+    """A command line that is no good is an error like every other, and ends the program."""
+    try:
+        yield
+    except _Wrong as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            raise
+        from tunnels.cli import mistyped, output  # noqa: PLC0415 - only after a slip
+
+        words = sys.argv[1:]
+        verb = None if context is None else context.invoked_subcommand
+        said = mistyped.explain(error, words, f"tunnels {verb}" if verb in VERBS else "tunnels")
+        ours = words[: words.index("--")] if "--" in words else words
+        output.show_error(said, as_json="--json" in ours)
+        sys.exit(said.exit_code)
+
+
 class Verbs(TyperGroup):
     """Finds a verb when it is needed: all of them together would cost every command 100 ms."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """What stands before the verb."""
+        with _in_our_words():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        """The verb, and what stands behind it."""
+        with _in_our_words(ctx):
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: Any) -> list[str]:
         """The names, for the help and for completion."""

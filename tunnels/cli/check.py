@@ -9,7 +9,7 @@ from typing import Annotated, NamedTuple
 import typer
 
 from tunnels import profiles
-from tunnels.cli import output
+from tunnels.cli import known, output
 from tunnels.cli.options import ConfigOption, JsonOption, ProfileNames
 from tunnels.cli.run import config_path, verb
 from tunnels.core.audience import Audience, Reach, audience
@@ -31,7 +31,8 @@ def check(
 
     Example: tunnels check work-db --ssh
     """
-    file = profiles.load(config_path(config))
+    path = config_path(config)
+    file = known.load(path) if names else profiles.load(path)  # by its name, also what was opened
     wanted = profiles.select(file, names) if names else list(file.profiles.values())
     if ssh and as_json:
         commands: list[Json] = [{"name": one.name, "command": ssh_command(one)} for one in wanted]
@@ -59,9 +60,11 @@ def check(
         _show(profile, resolved)
     for line in notes(found):
         output.note(f"note: {line}")
-    many = "1 profile" if len(file.profiles) == 1 else f"{len(file.profiles)} profiles"
+    count = len(file.profiles) - len(file.opened)
+    many = "1 profile" if count == 1 else f"{count} profiles"
     verdict = "see the errors above" if failed else f"{many}, no problem"
-    output.note(f"{file.path}: {verdict}")
+    if not file.is_missing:
+        output.note(f"{file.path}: {verdict}")
     return 2 if failed else 0
 
 

@@ -9,7 +9,7 @@ from tunnels.cli import known, output
 from tunnels.cli.options import AllOption, ConfigOption, JsonOption, RunningNames, TagOption
 from tunnels.cli.run import config_path, verb
 from tunnels.core.status import JSON_VERSION
-from tunnels.errors import DaemonNotRunning, NoSuchProfile, TunnelsError, UsageError
+from tunnels.errors import DaemonNotRunning, NoSuchProfile, ProfileError, TunnelsError, UsageError
 
 
 @verb
@@ -60,9 +60,10 @@ def _meant(
             if isinstance(error, NoSuchProfile) or tags:
                 raise
             # A broken file must not keep anybody from taking a tunnel down, nor from hearing that there is none.
-            raise NoSuchProfile(
-                f"no tunnel {', '.join(unknown)} is running", hint="`tunnels status`"
-            ) from error
+            said = f"no tunnel {', '.join(unknown)} is running"
+            if isinstance(error, ProfileError) and profiles.is_missing(error):
+                said += f"; {error.message}"
+            raise NoSuchProfile(said, hint="`tunnels status`") from error
     return list(dict.fromkeys(meant))
 
 

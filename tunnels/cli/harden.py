@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tunnels import profiles
-from tunnels.cli import doctor, output
+from tunnels.cli import doctor, known, output
 from tunnels.cli.options import ConfigOption, JsonOption, complete_profile
 from tunnels.cli.run import config_path, verb
 from tunnels.core import checkup
@@ -48,7 +48,7 @@ def harden(
         )
     if key_file is not None and not new_key:
         raise UsageError("--key-file says where a new key goes", hint="add --new-key")
-    file = profiles.load(config_path(config))
+    file = known.load(config_path(config))
     profile = profiles.select(file, [name])[0]
     if test:
         return _test(file.path, profile, as_json=as_json)
@@ -70,7 +70,12 @@ def harden(
         _show(server)
     if made is not None:
         output.note(f"made {made.identity}; it has no passphrase, so that nobody is needed for it")
-        output.note(f'in [profiles.{profile.name}]: identity_file = "{made.identity}"')
+        if profile.name in file.opened:
+            output.note(
+                f"it has no profile: `tunnels down {profile.name}`, then `tunnels open -i {made.identity} …`"
+            )
+        else:
+            output.note(f'in [profiles.{profile.name}]: identity_file = "{made.identity}"')
     output.note(f"when it is there: tunnels harden {profile.name} --test")
     return 0
 

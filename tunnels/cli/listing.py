@@ -5,13 +5,14 @@ from __future__ import annotations
 from tunnels import profiles
 from tunnels.cli import output, render
 from tunnels.cli.options import ConfigOption, JsonOption
-from tunnels.cli.run import config_path, verb
+from tunnels.cli.run import chosen_config, config_path, verb
 from tunnels.client import Client
 from tunnels.core.profile import Profile
 from tunnels.core.ssh_command import flag
 from tunnels.core.state import TunnelState
 from tunnels.core.status import JSON_VERSION
-from tunnels.errors import TunnelsError
+from tunnels.errors import ProfileError, TunnelsError
+from tunnels.profiles import ProfileFile
 
 
 @verb
@@ -20,7 +21,7 @@ def list_profiles(config: ConfigOption = None, as_json: JsonOption = False) -> i
 
     Example: tunnels list
     """
-    file = profiles.load(config_path(config))
+    file = _load(config)
     states = _states()
     found = list(file.profiles.values())
     if as_json:
@@ -31,7 +32,8 @@ def list_profiles(config: ConfigOption = None, as_json: JsonOption = False) -> i
     for warning in file.warnings:
         output.note(f"warning: {warning}")
     if not found:
-        output.note(f"no profile in {file.path} yet; `tunnels edit` opens it")
+        how = "`tunnels init` writes it" if file.is_missing else "`tunnels edit` opens it"
+        output.note(f"no profile in {file.path} yet; {how}")
         return 0
     from rich.text import Text  # noqa: PLC0415
 
@@ -53,6 +55,17 @@ def list_profiles(config: ConfigOption = None, as_json: JsonOption = False) -> i
             name = f"  {forward.name}" if forward.name else ""
             output.out().print(Text.assemble("    ", flag(forward), (name, "dim")))
     return 0
+
+
+def _load(config: str | None) -> ProfileFile:
+    """Read the profile file. Who only opens tunnels has none, which is no error unless one was named."""
+    path = config_path(config)
+    try:
+        return profiles.load(path)
+    except ProfileError as error:
+        if chosen_config(config) is not None or not profiles.is_missing(error):
+            raise
+        return ProfileFile(path, {}, is_missing=True)
 
 
 def _as_json(profile: Profile, states: dict[str, TunnelState]) -> dict[str, object]:

@@ -7,7 +7,7 @@ from typing import Annotated, NamedTuple
 import typer
 
 from tunnels import profiles, spawn
-from tunnels.cli import asking, output
+from tunnels.cli import asking, known, output
 from tunnels.cli.options import complete_profile
 from tunnels.cli.run import config_path
 from tunnels.cli.waiting import Waiting
@@ -50,7 +50,7 @@ def way_through(
     Another forward of the tunnel that cannot listen is said and does no harm. Raises TunnelsError.
     """
     path = config_path(config)
-    chosen = profiles.select(profiles.load(path), [name])
+    chosen = profiles.select(known.load(path), [name])
     if len(chosen) != 1:
         raise UsageError(
             f"{name} means {len(chosen)} profiles", hint="one of " + ", ".join(each.name for each in chosen)

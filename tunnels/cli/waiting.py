@@ -65,19 +65,29 @@ class Waiting:
 
     def run(self) -> int:
         """Wait. Returns the exit code."""
-        last = Snapshot(None)
         quiet = self._who.quiet() if self._who is not None else contextlib.nullcontext()
-        with quiet, self._spinner() as say:
-            self._snapshots = self._client.watch(0.25)
-            for snapshot in self._snapshots:
-                last = snapshot
-                self._look_at_all(snapshot, say)
-                if not self._open:
-                    break
-                if time.monotonic() >= self._deadline:
-                    self._time_is_over(snapshot)
-                    break
+        try:
+            with quiet, self._spinner() as say:
+                last = self._watch(say)
+        except KeyboardInterrupt:
+            if self._starts:
+                self._say_what_goes_on()
+            raise
         return self._finish(last)
+
+    def _watch(self, say: _Say) -> Snapshot:
+        """Look until there is nothing left to wait for. Returns the last snapshot."""
+        last = Snapshot(None)
+        self._snapshots = self._client.watch(0.25)
+        for snapshot in self._snapshots:
+            last = snapshot
+            self._look_at_all(snapshot, say)
+            if not self._open:
+                break
+            if time.monotonic() >= self._deadline:
+                self._time_is_over(snapshot)
+                break
+        return last
 
     @property
     def errors(self) -> list[TunnelsError]:
@@ -277,9 +287,16 @@ class Waiting:
                 NotAsAsked(
                     f"{name} is not up after {self._timeout:g} s{why}",
                     hint=(error.hint if error is not None and error.hint else None)
-                    or f"it goes on trying; `tunnels status {name}` shows how, `tunnels down {name}` ends it",
+                    or f"`tunnels status {name}` shows how it goes on",
                 )
             )
+
+    def _say_what_goes_on(self) -> None:
+        """Leaving this command ends no tunnel: say so, and what does."""
+        names = self._open
+        if names and not self._as_json:
+            goes, them = ("goes", "it") if len(names) == 1 else ("go", "them")
+            output.note(f"{', '.join(names)} {goes} on trying; `tunnels down {' '.join(names)}` ends {them}")
 
     def _finish(self, snapshot: Snapshot) -> int:
         if not self._shows:
@@ -290,6 +307,7 @@ class Waiting:
         else:
             for error in self._errors:
                 output.show_error(error)
+            self._say_what_goes_on()
         codes = {error.exit_code for error in self._errors}
         if codes == {NeedsPerson.exit_code}:
             return NeedsPerson.exit_code

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from tunnels import opened, profiles
+from tunnels import opened, paths, profiles
 from tunnels.core.profile import Profile
 from tunnels.errors import Problem, ProfileError
 from tunnels.opened import Table
@@ -76,6 +76,15 @@ class Config:
         """Whether there has been a file; without one, what was opened can still run."""
         return self._existed
 
+    @property
+    def does_without(self) -> bool:
+        """Whether what is wrong is that there is no file where nobody said that there is one.
+
+        Who has only used `tunnels open` has none, and needs none.
+        """
+        missing = self.error is not None and profiles.is_missing(self.error)
+        return missing and not self._existed and self.path == paths.usual_config_file()
+
     def _read(self) -> ProfileFile:
         """The file alone, which is needed if nothing has been opened."""
         if self.opened:
@@ -91,7 +100,7 @@ class Config:
         except ProfileError as error:
             if self._existed or not profiles.is_missing(error):
                 raise
-            return ProfileFile(self.path, {})
+            return ProfileFile(self.path, {}, is_missing=True)
         self._existed = True
         return file
 

@@ -98,6 +98,8 @@ class Handlers:
     def snapshot(self) -> Snapshot:
         """Everything, now."""
         error = self._config.check()
+        if self._config.does_without and not self._absent:
+            error = None
         daemon = DaemonStatus(
             pid=os.getpid(),
             version=__version__,
@@ -148,7 +150,8 @@ class Handlers:
         try:
             file = self._config.load()
         except ProfileError as error:
-            _log.error("%s", error.message)
+            if self._absent or not self._config.does_without:
+                _log.error("%s", error.message)
             return
         await self._take_up_all(file)
         for name in self._absent:
