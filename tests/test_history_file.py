@@ -157,4 +157,6 @@ def test_a_sign_of_life_has_its_time(home: Path) -> None:
     give_sign(sign, NINE)
     give_sign(sign, NINE + 60)
     assert last_sign(sign) == NINE + 60
+    give_sign(home / "later", NINE + 65)
+    assert last_sign(sign, home / "later", home / "never") == NINE + 65
     assert stat.S_IMODE(sign.stat().st_mode) == 0o600

@@ -42,12 +42,13 @@ def _text(path: Path) -> str:
         return ""
 
 
-def last_sign(path: Path) -> float | None:
-    """When there was last a sign of life, in seconds since the epoch; None if there never was."""
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return None
+def last_sign(*paths: Path) -> float | None:
+    """When there was last a sign of life at any of these, in seconds since the epoch; None if there never was."""
+    found = []
+    for path in paths:
+        with contextlib.suppress(OSError):
+            found.append(path.stat().st_mtime)
+    return max(found, default=None)
 
 
 def give_sign(path: Path, now: float) -> None:

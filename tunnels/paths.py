@@ -90,8 +90,13 @@ def history_file() -> Path:
 
 
 def alive_file() -> Path:
-    """Its time is that of the daemon's last sign of life."""
+    """Its time is that of the daemon's last sign of life that was to outlive the machine."""
     return state_dir() / "alive"
+
+
+def pulse_file() -> Path:
+    """Its time is that of the daemon's last sign of life, every few seconds; most often in memory."""
+    return runtime_dir() / "alive"
 
 
 def browsers_dir() -> Path:

@@ -23,12 +23,12 @@ class TaskScope:
     """Tasks that end, at the latest, when their owner closes the scope."""
 
     def __init__(self, name: str) -> None:
-        self._name = name
+        self.name = name  #: whose tasks they are
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closed = False
 
     def __repr__(self) -> str:
-        return f"<TaskScope {self._name}: {len(self._tasks)} tasks>"
+        return f"<TaskScope {self.name}: {len(self._tasks)} tasks>"
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -37,8 +37,8 @@ class TaskScope:
         """Run a coroutine in this scope. What it raises is logged as the bug that it is."""
         if self._closed:
             coroutine.close()
-            raise RuntimeError(f"{self._name} is closed")
-        task = asyncio.get_running_loop().create_task(coroutine, name=f"{self._name}: {name}")
+            raise RuntimeError(f"{self.name} is closed")
+        task = asyncio.get_running_loop().create_task(coroutine, name=f"{self.name}: {name}")
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return task

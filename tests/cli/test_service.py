@@ -23,7 +23,9 @@ def runner(home: Path, monkeypatch: pytest.MonkeyPatch) -> FakeRunner:
     (home / "linger").mkdir()
 
     def user_manager() -> Systemd:
-        return Systemd(home / "tunnels.service", user="me", runner=runner, linger=home / "linger")
+        return Systemd(
+            home / "tunnels.service", user="me", runner=runner, linger=home / "linger", booted=home
+        )
 
     monkeypatch.setattr(systemd, "SYSTEM_UNITS", home / "system")
     monkeypatch.setattr(here, "SYSTEM_UNITS", home / "system")
@@ -121,7 +123,7 @@ def test_where_systemd_does_not_answer_nothing_is_written_and_the_daemon_goes_on
         client.Client.connect().close()
     assert result.code == 1
     assert "Failed to connect to bus" in result.words
-    assert "tunnels up -f" in result.words
+    assert "log in as this user" in result.words
     assert not (home / "tunnels.service").exists()
 
 

@@ -11,6 +11,7 @@ import pytest
 from tests.cli.console import Result, tunnels
 from tests.cli.fake_client import BACKOFF, CONNECTING, FAILED, REFUSED, UP, FakeClient, up
 from tests.daemon.served import FILE, NOW, daemon_thread, forward, profile_file, tunnel
+from tunnels import client as their_client
 from tunnels import paths, spawn
 from tunnels.cli import up as verb
 from tunnels.cli import waiting
@@ -324,6 +325,30 @@ def test_in_the_foreground_there_is_no_daemon_and_its_exit_code_is_that_of_the_e
         (paths.config_file(), ["work-db", "work-web"], None),
         (paths.config_file(), ["home"], Path("/run/ready")),
     ]
+
+
+def test_in_the_foreground_a_tunnel_that_the_daemon_has_too_is_named_before_it_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engine, "run_foreground", lambda *_: 0)
+    with daemon_thread(tunnel("work-db"), tunnel("home", BACKOFF)):
+        alone, both = tunnels("up", "-f", "work-web"), tunnels("up", "-f", "work-*", "home")
+    assert (alone.code, alone.err) == (0, "")
+    assert both.code == 0
+    assert "the daemon keeps work-db, home as well" in both.words
+    assert "`tunnels down work-db home`" in both.words
+
+
+def test_a_daemon_that_cannot_be_asked_does_not_keep_the_foreground_from_starting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stuck() -> None:
+        raise ControlError("the daemon does not answer")
+
+    monkeypatch.setattr(engine, "run_foreground", lambda *_: 0)
+    monkeypatch.setattr(their_client.Client, "connect", stuck)
+    result = tunnels("up", "-f", "home")
+    assert (result.code, result.err) == (0, "")
 
 
 def test_a_ready_file_without_the_foreground_is_a_mistake() -> None:

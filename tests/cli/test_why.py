@@ -121,8 +121,27 @@ def test_a_daemon_that_was_killed_is_down_since_its_last_sign() -> None:
     happened(*WEEK)
     history_file.give_sign(paths.alive_file(), NOW - 600)
     lines = tunnels("why", "work-db").out.splitlines()
-    assert lines[0] == "○ work-db  not running for 10m"
+    assert lines[0] == "○ work-db  not running for up to 10m"
     assert "killed, or the machine was off" in lines[1]
+
+
+def test_a_daemon_that_was_killed_a_moment_ago_is_not_said_to_be_away_for_a_minute() -> None:
+    happened((HOUR, What.WANTED), (HOUR, What.UP), Record(NOW, What.STARTED, since=NOW - 53), up_again(0))
+    with daemon_thread(tunnel("work-db", TunnelState.UP)):
+        lines = tunnels("why", "work-db").out.splitlines()
+        document = tunnels("why", "work-db", "--json").json
+    assert "    up at least 98.5 % of the 1h it was wanted in the last 7 days · 1 drop" in lines
+    assert "    of the rest: up to 53s no daemon ran" in lines
+    assert "up to 53s  back with the next daemon" in lines[-2]
+    assert document["drops"][0]["unsure_seconds"] == 53
+
+
+def test_the_latest_sign_counts_wherever_it_is() -> None:
+    happened(*WEEK)
+    history_file.give_sign(paths.alive_file(), NOW - 60)
+    paths.make_private(paths.runtime_dir())
+    history_file.give_sign(paths.pulse_file(), NOW - 4)
+    assert tunnels("why", "work-db").out.splitlines()[0] == "○ work-db  not running for up to 4.0s"
 
 
 def test_sleep_is_a_cause_and_named_beside_the_share() -> None:
@@ -167,6 +186,7 @@ def test_programs_get_one_document() -> None:
             "from": "2026-11-20T08:00:00.000Z",
             "to": "2026-11-20T08:01:30.000Z",
             "seconds": 90.0,
+            "unsure_seconds": 0.0,
             "cause": {"code": LOST.code, "message": LOST.message, "hint": LOST.hint},
             "then": None,
             "attempts": 1,

@@ -124,6 +124,17 @@ def test_when_no_daemon_runs_now_its_last_sign_is_its_end() -> None:
     assert of((0, W), (20, U), now=100, last_sign=-1e9).drops[0].begin == T + 20
 
 
+def test_how_long_a_daemon_that_was_killed_was_away_is_not_known_to_the_second() -> None:
+    soon = of((0, W), (0, U), Record(T + 53, What.STARTED, since=T), (53, W), (53, U), now=100)
+    assert (soon.drops[0].unsure, soon.off_for, soon.unsure_for) == (53, 53, 53)
+    late = of((0, W), (0, U), Record(T + 500, What.STARTED, since=T), (500, W), (510, U), now=600)
+    assert (late.drops[0].unsure, late.off_for, late.unsure_for) == (60, 500, 60)
+    still = of((0, W), (0, U), now=100, last_sign=90)
+    assert (still.drops[0].unsure, still.unsure_for) == (10, 10)
+    ended = of((0, W), (0, U), (40, What.ENDED), (70, What.STARTED), (70, W), (80, U), now=100)
+    assert (ended.drops[0].unsure, ended.unsure_for) == (0, 0)
+
+
 def test_when_the_daemon_ended_on_purpose_its_last_sign_is_of_no_interest() -> None:
     assert drops(of((0, W), (0, U), (40, What.ENDED), now=100, last_sign=99)) == [(40, None, ENDED.code)]
 

@@ -302,7 +302,7 @@ async def test_trying_again_is_news_only_when_the_reason_is_another_one(
     async def bind(*_: object) -> Listener:
         if (reason := next(reasons, None)) is not None:
             raise ListenError(reason)
-        return Listener([], 5432)
+        return Listener([], 5432, "")
 
     monkeypatch.setattr(Listener, "bind", bind)
     async with forwarding(FakeLink()) as (local, _):

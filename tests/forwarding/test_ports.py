@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import os
@@ -18,6 +19,7 @@ from tests.e2e.bed.ports import LOOPBACK, free_port
 from tunnels.core.address import TcpAddress
 from tunnels.errors import ListenError
 from tunnels.forwarding import ports
+from tunnels.forwarding.listener import Listener
 from tunnels.forwarding.ports import explain_bind_failure, free_port_like, port_owner, socket_owner
 
 IN_USE = OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
@@ -59,6 +61,42 @@ async def test_a_port_that_this_process_holds_is_another_tunnel_of_ours() -> Non
         error = await explain_bind_failure(IN_USE, TcpAddress(None, port))
     assert error.message == f"port {port} is in use by another tunnel"
     assert "tunnels status" in (error.hint or "")
+
+
+async def test_a_tunnel_of_ours_that_is_in_the_way_is_named_for_as_long_as_it_listens() -> None:
+    listener = await Listener.bind(TcpAddress(None, free_port()), asyncio.Protocol, "work-db")
+    error = await explain_bind_failure(IN_USE, TcpAddress(None, listener.port))
+    listener.close()
+    listener.close()
+    assert error.message == f"port {listener.port} is in use by the tunnel work-db"
+    assert error.hint == "`tunnels down work-db`, or listen on another port"
+    with socket.create_server((LOOPBACK, listener.port)):
+        error = await explain_bind_failure(IN_USE, TcpAddress(None, listener.port))
+    assert error.message == f"port {listener.port} is in use by another tunnel"
+
+
+@pytest.mark.parametrize(
+    ("words", "who", "what"),
+    [
+        (("tunnels", "--config", "p.toml", "daemon", "run"), "the tunnels daemon", "`tunnels status` shows"),
+        (("tunnels", "up", "-f", "home"), "another `tunnels`", "end it (`kill"),
+    ],
+)
+async def test_another_process_of_ours_is_named_as_what_it_is(
+    home: Path, words: tuple[str, ...], who: str, what: str
+) -> None:
+    port = free_port()
+    program = home / words[0]
+    program.write_text(HOLDER.replace("sys.argv[1]", str(port)))
+    with subprocess.Popen(
+        [sys.executable, program, *words[1:]], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"listening\n"
+        error = await explain_bind_failure(IN_USE, TcpAddress(None, port))
+        child.communicate()
+    assert error.message == f"port {port} is in use by {who} (pid {child.pid})"
+    assert (error.hint or "").startswith(what)
 
 
 async def test_a_port_whose_owner_cannot_be_seen_belongs_to_somebody_else(

@@ -65,7 +65,7 @@ def test_linux_has_systemd_and_macos_has_launchd_and_others_are_told_what_to_do(
     monkeypatch.setattr(sys, "platform", "freebsd14")
     with pytest.raises(ServiceError) as caught:
         here.user_manager()
-    assert "tunnels up -f" in (caught.value.hint or "")
+    assert "@reboot" in (caught.value.hint or "")
     with pytest.raises(UsageError):
         here.system_manager(Account("me", 1000))
 

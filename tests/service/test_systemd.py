@@ -23,7 +23,9 @@ def runner() -> FakeRunner:
 @pytest.fixture
 def systemd(home: Path, runner: FakeRunner) -> Systemd:
     (home / "linger").mkdir()
-    return Systemd(home / "user" / "tunnels.service", user="me", runner=runner, linger=home / "linger")
+    return Systemd(
+        home / "user" / "tunnels.service", user="me", runner=runner, linger=home / "linger", booted=home
+    )
 
 
 def test_installing_writes_the_unit_and_enables_it(systemd: Systemd, runner: FakeRunner) -> None:
@@ -100,7 +102,8 @@ def test_without_a_bus_it_says_what_to_do_instead(systemd: Systemd, runner: Fake
     runner.fail("show", "Failed to connect to bus: No medium found")
     with pytest.raises(ServiceError, match="No medium found") as caught:
         systemd.check()
-    assert "tunnels up -f" in (caught.value.hint or "")
+    assert "log in as this user" in (caught.value.hint or "")
+    assert "install --system" in (caught.value.hint or "")
     assert not systemd.file.exists()
 
 
@@ -111,7 +114,31 @@ def test_without_systemctl_it_says_what_to_do_instead(home: Path) -> None:
     systemd = Systemd(home / "tunnels.service", user="me", runner=gone)  # type: ignore[arg-type]
     with pytest.raises(ServiceError) as caught:
         systemd.check()
-    assert "tunnels up -f" in (caught.value.hint or "")
+    assert "@reboot /the/path/of/tunnels daemon run" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("system", [False, True])
+def test_a_machine_that_systemd_did_not_start_is_not_told_to_ask_systemd_in_another_way(
+    system: bool, home: Path, runner: FakeRunner
+) -> None:
+    runner.fail("show", "System has not been booted with systemd as init system")
+    systemd = Systemd(
+        home / "tunnels.service", user="me", system=system, runner=runner, booted=home / "nothing"
+    )
+    with pytest.raises(ServiceError, match="has not been booted") as caught:
+        systemd.check()
+    assert "@reboot /the/path/of/tunnels daemon run" in (caught.value.hint or "")
+    assert "--system" not in (caught.value.hint or "")
+
+
+def test_a_systemd_of_the_machine_that_does_not_answer_is_to_be_looked_at(
+    home: Path, runner: FakeRunner
+) -> None:
+    runner.fail("show", "Connection timed out")
+    systemd = Systemd(home / "tunnels.service", user="me", system=True, runner=runner, booted=home)
+    with pytest.raises(ServiceError, match="timed out") as caught:
+        systemd.check()
+    assert caught.value.hint == "`systemctl is-system-running` may say more"
 
 
 def test_how_it_stands_is_what_systemd_says(systemd: Systemd) -> None:

@@ -63,6 +63,16 @@ async def rigged(*forwards: Forward) -> AsyncIterator[Rig]:
         await rig.scope.aclose()
 
 
+async def test_a_tunnel_that_has_the_port_is_named() -> None:
+    port = free_port()
+    async with rigged(local(port)) as first, rigged(local(port)) as second:
+        await first.bind()
+        await second.bind()
+        error = second.failed[0][1]
+        assert error.message == f"port {port} is in use by the tunnel work-db"
+        assert error.hint == "`tunnels down work-db`, or listen on another port"
+
+
 async def test_they_stand_in_the_order_of_the_profile() -> None:
     forwards = (remote(2222), local(free_port()), remote(8080), dynamic(free_port()))
     async with rigged(*forwards) as rig:

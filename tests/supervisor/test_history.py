@@ -39,7 +39,8 @@ class Kept:
 
     def __init__(self, folder: Path, wall: Wall) -> None:
         self.path, self.alive, self.wall = folder / "history.jsonl", folder / "alive", wall
-        self.history = History(self.path, self.alive, wall_clock=wall)
+        self.pulse = folder / "pulse"
+        self.history = History(self.path, self.alive, self.pulse, wall_clock=wall)
 
     def go(self, before: S, after: S, error: ErrorInfo | None = None) -> None:
         self.wall.now += 10
@@ -127,12 +128,44 @@ async def test_signs_of_life_are_given_for_as_long_as_it_lives(
         for _ in range(5):
             await real(0)
         assert history_file.last_sign(kept.alive) == NINE
-        kept.wall.now += 60
-        due.set()
-        for _ in range(5):
-            await real(0)
-        assert history_file.last_sign(kept.alive) == NINE + 60
-        assert waits == [history.HEARTBEAT] * 2
+        for place in range(1, 13):  # a minute
+            assert history_file.last_sign(kept.alive) == NINE
+            assert history_file.last_sign(kept.pulse) == NINE + 5 * (place - 1)
+            kept.wall.now += 5
+            due.set()
+            for _ in range(5):
+                await real(0)
+        assert history_file.last_sign(kept.alive) == history_file.last_sign(kept.pulse) == NINE + 60
+        assert waits == [history.PULSE] * 13
+    await kept.history.aclose()
+
+
+async def test_a_daemon_that_is_killed_and_started_again_was_away_for_some_seconds_and_not_for_a_minute(
+    home: Path,
+) -> None:
+    wall = Wall()
+    async with keeping(home, wall) as first:
+        first.up()
+        wall.now += 50
+        history_file.give_sign(first.pulse, wall.now)  # and none on the disk since it began
+    wall.now += 2
+    async with keeping(home, wall) as second:
+        second.up()
+        found = account(history_file.load(second.path), "home", wall.now)
+    assert [drop.end - drop.begin for drop in found.drops if drop.end] == [22]  # 20 of them to come up
+    assert (found.off_for, found.unsure_for, found.drops[0].unsure) == (2, 2, 2)
+
+
+async def test_a_runtime_folder_that_has_gone_away_costs_nothing(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    wall = Wall()
+    kept = Kept(home, wall)
+    kept.pulse.mkdir()
+    await turns()
+    kept.up()
+    assert kept.written == [What.STARTED, What.WANTED, What.UP]
+    assert not caplog.messages
     await kept.history.aclose()
 
 

@@ -60,6 +60,7 @@ def up(
     file = known.load(path)
     wanted = profiles.select(file, names or [], tags=tag or [], everything=everything)
     if foreground:
+        _warn_of_the_daemon([profile.name for profile in wanted])
         from tunnels.daemon.foreground import run_foreground  # noqa: PLC0415 - the engine, for this alone
 
         return run_foreground(path, wanted, None if ready_file is None else ready_file.absolute())
@@ -74,6 +75,21 @@ def up(
             return _started(client.status(), wanted, as_json=as_json)
         names = [profile.name for profile in wanted]
         return wait_until_up(client, names, seconds, config=path, as_json=as_json)
+
+
+def _warn_of_the_daemon(names: list[str]) -> None:
+    """Say which of these tunnels the daemon has as well: each is in the way of the other, here and on the server."""
+    try:
+        with Client.connect() as client:
+            theirs = {tunnel.name for tunnel in client.status().tunnels}
+    except TunnelsError:  # there is none, or none that can be asked: that is no reason not to start
+        return
+    both = [name for name in names if name in theirs]
+    if both:
+        output.note(
+            f"the daemon keeps {', '.join(both)} as well, and a port can be listened on only once; "
+            f"`tunnels down {' '.join(both)}` ends that"
+        )
 
 
 def wait_until_up(client: Client, names: list[str], timeout: float, *, config: Path, as_json: bool) -> int:

@@ -48,7 +48,7 @@ def why(
     runs, status = _now(name)
     records = history_file.load(paths.history_file())
     now = time.time()
-    last_sign = None if runs else history_file.last_sign(paths.alive_file()) or 0.0
+    last_sign = None if runs else _last_sign()
     found = account(records, name, now, last_sign=last_sign)
     if not found.known and status is None:
         _check_name(name, config)
@@ -60,6 +60,10 @@ def why(
     else:
         output.print_lines(_lines(name, found, status, drops, now))
     return 0
+
+
+def _last_sign() -> float:
+    return history_file.last_sign(paths.alive_file(), paths.pulse_file()) or 0.0
 
 
 def _check_name(name: str, config: str | None) -> None:
@@ -114,7 +118,8 @@ def _lines(
     mark, colour = render.MARKS[state]
     since = found.since if status is None else status.since
     head = Text.assemble((mark, colour), " ", (name, "bold"), "  ", (_word(state, found, status), colour))
-    head.append(f" for {render.duration(now - since)}")
+    unsure = drops[-1].unsure if status is None and drops and drops[-1].end is None else 0.0
+    head.append(f" for {_up_to(now - since, unsure)}")
     shown = [head]
     error = _error(found, status)
     if error is not None:
@@ -129,7 +134,8 @@ def _lines(
     shown += [Text(f"    {line}") for line in _summary(found, now)]
     if drops:
         shown.append(Text(""))
-        listed = [_drop_lines(drop, now) for drop in reversed(drops)]
+        width = max(7, *(len(_length(drop, now)) for drop in drops))
+        listed = [_drop_lines(drop, now, width) for drop in reversed(drops)]
         shown += [line for lines in listed for line in lines]
         older = len(found.drops) - len(drops)
         if older:
@@ -150,15 +156,25 @@ def _summary(found: Account, now: float) -> list[str]:
     else:
         of = f"of the {render.duration(found.wanted_for)} it was wanted in the last 7 days"
     count = found.recent(now)
-    lines = [f"up {_percent(found.share)} {of} · {render.plural(count, 'drop') if count else 'no drop'}"]
+    best = min(1.0, (found.up_for + found.unsure_for) / found.wanted_for)
+    least = "at least " if _percent(found.share) != _percent(best) else ""
+    lines = [
+        f"up {least}{_percent(found.share)} {of} · {render.plural(count, 'drop') if count else 'no drop'}"
+    ]
     rest = []
     if found.off_for >= 0.05:
-        rest.append(f"{render.duration(found.off_for)} no daemon ran")
+        rest.append(f"{_up_to(found.off_for, found.unsure_for)} no daemon ran")
     if found.asleep_for >= 0.05:
         rest.append(f"{render.duration(found.asleep_for)} the machine slept")
     if rest:
         lines.append(f"of the rest: {', '.join(rest)}")
     return lines
+
+
+def _up_to(seconds: float, unsure: float) -> str:
+    """A duration, with no more said than is known of it."""
+    said = render.duration(seconds)
+    return said if said == render.duration(seconds - unsure) else f"up to {said}"
 
 
 def _percent(share: float) -> str:
@@ -167,18 +183,23 @@ def _percent(share: float) -> str:
     return f"{tenths // 10}.{tenths % 10} %" if tenths % 10 else f"{tenths // 10} %"
 
 
-def _drop_lines(drop: Drop, now: float) -> list[Text]:
+def _drop_lines(drop: Drop, now: float, width: int) -> list[Text]:
     """When, how long, what was done about it; and below it why."""
     from rich.text import Text  # noqa: PLC0415
 
     this_year = now - drop.begin < _A_YEAR
     when = time.strftime("%a %d %b %H:%M" if this_year else "%d %b %Y %H:%M", time.localtime(drop.begin))
-    length = render.duration((now if drop.end is None else drop.end) - drop.begin)
-    head = Text.assemble("    ", (when, "bold"), "  ", length.ljust(7), "  ", (_done(drop), "dim"))
+    head = Text.assemble(
+        "    ", (when, "bold"), "  ", _length(drop, now).ljust(width), "  ", (_done(drop), "dim")
+    )
     lines = [head, Text(f"        {_cause(drop)}")]
     if drop.then is not None:
         lines.append(Text(f"        then {printable(drop.then.message)}"))
     return lines
+
+
+def _length(drop: Drop, now: float) -> str:
+    return _up_to((now if drop.end is None else drop.end) - drop.begin, drop.unsure)
 
 
 def _cause(drop: Drop) -> str:
@@ -224,6 +245,7 @@ def _as_json(
             "wanted_seconds": round(found.wanted_for, 1),
             "up_seconds": round(found.up_for, 1),
             "no_daemon_seconds": round(found.off_for, 1),
+            "unsure_seconds": round(found.unsure_for, 1),
             "asleep_seconds": round(found.asleep_for, 1),
             "share": None if found.share is None else round(found.share, 6),
             "drops": found.recent(now),
@@ -237,6 +259,7 @@ def _drop_as_json(drop: Drop, now: float) -> Json:
         "from": format_time(drop.begin, precise=True),
         "to": None if drop.end is None else format_time(drop.end, precise=True),
         "seconds": round((now if drop.end is None else drop.end) - drop.begin, 1),
+        "unsure_seconds": round(drop.unsure, 1),
         "cause": error_to_json(ErrorInfo("slept", _cause(drop)) if drop.slept else drop.cause),
         "then": error_to_json(drop.then),
         "attempts": drop.attempts,

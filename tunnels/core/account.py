@@ -7,7 +7,9 @@ How it is counted, so that nothing looks better than it was:
   Time in which the machine slept counts as not up as well. Both are named beside the share.
 * A drop is what begins when a working tunnel stops to work and nobody has asked for ``down``, and ends when
   it works again or is no longer wanted. The end of the daemon makes a drop: clients were interrupted.
-* When a daemon was killed is known to the minute: it leaves a sign that often (`supervisor.history`).
+* When a daemon was killed is known from the signs that it leaves (`supervisor.history`), so at best to some
+  seconds and at worst to `SIGNS`. The share takes all of that for time that it was away, and what is not
+  known is given beside it (``unsure``): nobody is told that a daemon was away for longer than it was.
 * A clock that was slow since the daemon started, as after a power cut on a machine without a battery, is
   corrected when it is put forward. One that was wrong in another way makes times shorter and never negative:
   records are in the order in which they happened, and those whose times do not fit into the order of most of
@@ -29,6 +31,9 @@ WEEK = 7 * 86_400.0
 #: A link is found dead at most so many seconds after the machine has woken up: the default keepalives, and some.
 AFTER_SLEEP = 90.0
 
+#: Seconds between two signs of life of a daemon, at most. A restart of the machine leaves only the rarest of them.
+SIGNS = 60.0
+
 #: Seconds by which the begin of a sleep may be guessed too late.
 _BEFORE_SLEEP = 5.0
 
@@ -48,6 +53,7 @@ class Drop(NamedTuple):
     stuck: What | None = None  #: `FAILED` or `NEEDS_INPUT`, if a person had to do something
     back: bool = False  #: it ended because the tunnel was up again
     daemon: bool = False  #: it came back with a new daemon
+    unsure: float = 0.0  #: seconds by which it may have begun later
 
 
 class Account(NamedTuple):
@@ -64,6 +70,7 @@ class Account(NamedTuple):
     asleep_for: float  #: seconds of these in which the machine slept
     drops: tuple[Drop, ...]  #: all of them, the oldest first
     window: float = WEEK
+    unsure_for: float = 0.0  #: seconds of ``off_for`` in which a daemon may have run
 
     @property
     def share(self) -> float | None:
@@ -91,11 +98,13 @@ class _Teller:
         self.unwanted = now  # since when it is not
         self.up: float | None = None
         self.off: float | None = None
+        self.killed = False  # what is off since then
         self.drop: Drop | None = None
         self.trouble: Record | None = None
         self.wanted_spans: list[Span] = []
         self.up_spans: list[Span] = []
         self.off_spans: list[Span] = []
+        self.unsure_spans: list[Span] = []  # the part of them before which the last sign was
         self.sleeps: list[Span] = []
         self.drops: list[Drop] = []
 
@@ -156,7 +165,7 @@ class _Teller:
         """From now on no daemon runs."""
         if self.off is not None:
             return
-        self.off = at
+        self.off, self.killed = at, why is KILLED
         if self.up is not None:
             self._close_up(at)
             self.drop = Drop(at, None, why)
@@ -166,6 +175,11 @@ class _Teller:
     def _close_off(self, at: float) -> None:
         if self.off is not None:
             self.off_spans.append((self.off, at))
+            if self.killed:
+                sure = min(self.off + SIGNS, at)
+                self.unsure_spans.append((self.off, sure))
+                if self.drop is not None and self.drop.cause is KILLED:
+                    self.drop = self.drop._replace(unsure=sure - self.off)
             self.off = None
 
     def _close_up(self, at: float) -> None:
@@ -209,6 +223,7 @@ class _Teller:
             wanted_for=_length(wanted_spans),
             up_for=_length(up) - _length(_common(up, sleeps)),
             off_for=_length(off),
+            unsure_for=_length(_common(off, _joined(self.unsure_spans))),
             asleep_for=_length(asleep) - _length(_common(asleep, off)),
             drops=tuple(_with_sleep(drop, self.sleeps) for drop in self.drops),
         )

@@ -66,4 +66,5 @@ class Observers:
 
 def _history() -> History:
     paths.make_private(paths.state_dir())
-    return History(paths.history_file(), paths.alive_file(), wall_clock=time.time)
+    paths.make_private(paths.runtime_dir())
+    return History(paths.history_file(), paths.alive_file(), paths.pulse_file(), wall_clock=time.time)

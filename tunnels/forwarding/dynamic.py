@@ -44,8 +44,9 @@ class DynamicForwarder(ListeningForwarder):
         *,
         on_change: Callable[[], None],
         on_refused: OnRefused,
+        tunnel: str = "",
     ) -> None:
-        super().__init__(forward, door, scope, on_change=on_change, on_refused=on_refused)
+        super().__init__(forward, door, scope, on_change=on_change, on_refused=on_refused, tunnel=tunnel)
         self._by_address = 0
         self._credentials: Credentials | None = None
         self._handshakes: set[_Handshake | Lingering] = set()  # and those that are being sent away

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from tunnels import open_files
 from tunnels.core.address import EVERY_INTERFACE, TcpAddress
 from tunnels.errors import ListenError
-from tunnels.forwarding.ports import explain_bind_failure
+from tunnels.forwarding.ports import explain_bind_failure, hold, let_go
 from tunnels.forwarding.relay import reset
 
 #: Clients the kernel queues while we are busy. Linux cuts it to net.core.somaxconn (4096 by default).
@@ -26,17 +26,20 @@ ProtocolFactory = Callable[[], asyncio.BaseProtocol]
 class Listener:
     """All the sockets of one listening address."""
 
-    def __init__(self, servers: list[asyncio.Server], port: int) -> None:
+    def __init__(self, servers: list[asyncio.Server], port: int, tunnel: str) -> None:
         self._servers = servers
         self.port = port
+        self._tunnel = tunnel
+        hold(port, tunnel)
 
     @classmethod
-    async def bind(cls, address: TcpAddress, factory: ProtocolFactory) -> Listener:
+    async def bind(cls, address: TcpAddress, factory: ProtocolFactory, tunnel: str = "") -> Listener:
         """Listen on every address that ``address`` stands for.
 
         Like ssh, it is enough if one of several works where the machine lacks IPv6 or IPv4, but a port
         that somebody else holds on one of them is an error: half of the clients would reach a stranger.
-        Raises ListenError, naming who holds the port.
+        ``tunnel`` is whose it is: others to whom it is in the way are told. Raises ListenError, naming who
+        holds the port.
         """
         sockets: list[socket.socket] = []
         servers: list[asyncio.Server] = []
@@ -71,13 +74,15 @@ class Listener:
             if isinstance(exc, OSError):
                 raise await explain_bind_failure(exc, address) from exc
             raise
-        return cls(servers, sockets[0].getsockname()[1])
+        return cls(servers, sockets[0].getsockname()[1], tunnel)
 
     def close(self) -> None:
         """Stop listening. The clients that are connected stay. Does nothing the second time."""
         # Server.wait_closed() is not awaited: since Python 3.12 it waits for every client too.
         for server in self._servers:
             server.close()
+        if self._servers:
+            let_go(self.port, self._tunnel)
         self._servers = []
 
 

@@ -33,8 +33,10 @@ class ListeningForwarder(Forwarder):
         *,
         on_change: Callable[[], None],
         on_refused: OnRefused,
+        tunnel: str = "",
     ) -> None:
         super().__init__(forward, on_change=on_change)
+        self._tunnel = tunnel  # whose forward it is, for others to whom it is in the way
         self._door = door
         self._scope = scope
         self._on_refused = on_refused
@@ -68,10 +70,10 @@ class ListeningForwarder(Forwarder):
 
     async def _listen(self, address: Address) -> Listener | UnixListener:
         if isinstance(address, TcpAddress):
-            return await Listener.bind(address, self._new_client)
+            return await Listener.bind(address, self._new_client, self._tunnel)
         if self.forward.kind is ForwardKind.DYNAMIC:  # no program takes a path for its proxy
             raise ForwardError("a proxy cannot listen on a unix socket", hint="give it a port")
-        return await UnixListener.bind(address, self._new_client)
+        return await UnixListener.bind(address, self._new_client, self._tunnel)
 
     async def _keep_trying(self) -> None:
         failures = 1

@@ -19,7 +19,7 @@ from pathlib import Path
 from tunnels.core.address import UnixAddress
 from tunnels.errors import ListenError
 from tunnels.forwarding.listener import AT_ONCE, BACKLOG, ProtocolFactory, guarded
-from tunnels.forwarding.ports import socket_owner
+from tunnels.forwarding.ports import hold, in_the_way, let_go, socket_owner
 
 #: ``sun_path`` of unix(7), without its final zero: 104 bytes on macOS and the BSDs, 108 on Linux.
 LONGEST_PATH = 107 if sys.platform == "linux" else 103
@@ -36,13 +36,15 @@ class UnixListener:
 
     port = 0  #: there is none; a `Listener` has one
 
-    def __init__(self, server: asyncio.Server, path: str, identity: Identity) -> None:
+    def __init__(self, server: asyncio.Server, path: str, identity: Identity, tunnel: str) -> None:
         self._server: asyncio.Server | None = server
         self._path = path
         self._identity = identity
+        self._tunnel = tunnel
+        hold(path, tunnel)
 
     @classmethod
-    async def bind(cls, address: UnixAddress, factory: ProtocolFactory) -> UnixListener:
+    async def bind(cls, address: UnixAddress, factory: ProtocolFactory, tunnel: str = "") -> UnixListener:
         """Listen at the path. A socket that nobody listens on any more is replaced, and nothing else is.
 
         Raises ListenError, naming who listens there, or what else is in the way.
@@ -65,7 +67,7 @@ class UnixListener:
             _remove(path, identity)
             sock.close()
             raise
-        listener = cls(server, path, identity)
+        listener = cls(server, path, identity, tunnel)
         try:
             await server.start_serving()
             sock.listen(BACKLOG)
@@ -78,6 +80,7 @@ class UnixListener:
         """Stop listening, and remove the file if it is still ours. The clients that are connected stay."""
         if self._server is not None:
             _ours.discard(self._identity)
+            let_go(self._path, self._tunnel)
             _remove(self._path, self._identity)
             self._server.close()
             self._server = None
@@ -165,10 +168,8 @@ async def _explain(error: OSError, path: str) -> ListenError:
             owner = await asyncio.to_thread(socket_owner, path)
             if owner is None:
                 who, what = "another program", f"`sudo lsof {shlex.quote(path)}` names it"
-            elif owner[1] == os.getpid():
-                who, what = "another tunnel", "`tunnels status` shows which; `tunnels down` it"
             else:
-                who, what = f"{owner[0]} (pid {owner[1]})", f"end it (`kill {owner[1]}`)"
+                who, what = in_the_way(path, owner)
             return ListenError(f"{who} listens at {path}", hint=f"{what}, or listen at another path")
         case errno.ENOENT:
             return ListenError(

@@ -33,7 +33,7 @@ def user_manager(runner: Runner = run) -> Manager:
         return Systemd(paths.service_file(), user=_name_of(os.getuid()), runner=runner)
     raise ServiceError(
         "this system has neither systemd nor launchd",
-        hint="let what starts programs here run `tunnels up -f NAME`",
+        hint="cron can start the daemon: `crontab -e`, and there `@reboot /the/path/of/tunnels daemon run`",
     )
 
 

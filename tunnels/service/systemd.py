@@ -15,6 +15,15 @@ SYSTEM_UNITS = Path("/etc/systemd/system")
 #: systemd-logind keeps a file here for each user whose services go on without a login.
 LINGER = Path("/var/lib/systemd/linger")
 
+#: This folder is there where systemd is what started the machine (sd_booted(3)).
+BOOTED = Path("/run/systemd/system")
+
+#: What to do where nobody starts services.
+WITHOUT = (
+    "without systemd, cron can start the daemon: `crontab -e`, and there `@reboot /the/path/of/tunnels daemon run`;"
+    " for other programs that start programs, `tunnels daemon run`"
+)
+
 _ASKED = (
     "ActiveState",
     "SubState",
@@ -30,12 +39,20 @@ class Systemd(Manager):
     """A unit of the user, or, with an account, one of the system that runs as that account."""
 
     def __init__(
-        self, file: Path, *, user: str, system: bool = False, runner: Runner = run, linger: Path = LINGER
+        self,
+        file: Path,
+        *,
+        user: str,
+        system: bool = False,
+        runner: Runner = run,
+        linger: Path = LINGER,
+        booted: Path = BOOTED,
     ) -> None:
         super().__init__(file, runner)
         self.kind = "systemd-system" if system else "systemd-user"
         self._system = system
         self._linger = linger / user
+        self._booted = booted
 
     @property
     def _mode(self) -> int:
@@ -55,18 +72,18 @@ class Systemd(Manager):
         try:
             done = self._systemctl("show", "--property=Version", "--value")
         except ServiceError as error:
-            raise ServiceError(
-                error.message, hint="let what starts programs here run `tunnels up -f NAME`"
-            ) from error
+            raise ServiceError(error.message, hint=WITHOUT) from error
         if done.code == 0 and done.out.strip():
             return
-        raise ServiceError(
-            f"systemd does not answer: {done.why}",
-            hint="let what starts programs here run `tunnels up -f NAME`"
-            if self._system
-            else "log in as this user instead of using su or sudo, or `sudo tunnels service install --system`;"
-            " where there is no systemd, `tunnels up -f NAME`",
-        )
+        if not self._booted.is_dir():
+            hint = WITHOUT
+        elif self._system:
+            hint = "`systemctl is-system-running` may say more"
+        else:
+            hint = (
+                "log in as this user instead of using su or sudo, or `sudo tunnels service install --system`"
+            )
+        raise ServiceError(f"systemd does not answer: {done.why}", hint=hint)
 
     def start(self) -> None:
         """Start the unit; Type=notify has this wait until the daemon can be asked."""

@@ -57,7 +57,9 @@ class Forwards:
                 self.remote.append(forwarder)
             else:
                 kind = LocalForwarder if forward.kind is ForwardKind.LOCAL else DynamicForwarder
-                forwarder = kind(forward, door, scope, on_change=on_change, on_refused=on_refused)
+                forwarder = kind(
+                    forward, door, scope, on_change=on_change, on_refused=on_refused, tunnel=scope.name
+                )
                 self.listening.append(forwarder)
             forwarder.on_healed = on_healed
             self._all.append(forwarder)

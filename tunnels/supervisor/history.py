@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from pathlib import Path
 
 from tunnels import history_file
+from tunnels.core.account import SIGNS
 from tunnels.core.history import Facts, Record, Scribe, What
 from tunnels.core.profile import Profile
 from tunnels.core.transition import Transition
@@ -15,15 +17,20 @@ from tunnels.tasks import TaskScope
 
 _log = logging.getLogger("tunnels")
 
-#: Seconds between two signs of life: as exactly is it known when a daemon was killed.
-HEARTBEAT = 60.0
+#: Seconds between two signs of life: as exactly is it known when a daemon was killed. They are given in the
+#: runtime folder, which is in memory on most systems: a disk would be written to all day.
+PULSE = 5.0
+
+#: How many of them there are to one sign in the state folder, which outlives the machine.
+TO_DISK = int(SIGNS / PULSE)
 
 
 class History:
     """The history of one daemon. A disk that is full costs records and never a tunnel."""
 
-    def __init__(self, path: Path, alive: Path, *, wall_clock: Callable[[], float]) -> None:
+    def __init__(self, path: Path, alive: Path, pulse: Path, *, wall_clock: Callable[[], float]) -> None:
         self._alive = alive
+        self._pulse = pulse
         self._wall_clock = wall_clock
         self._scope = TaskScope("history")
         self._complained = False
@@ -34,7 +41,7 @@ class History:
         self._file = history_file.Writer(path, facts)
         since = None
         if not facts.ended:
-            since = max(history_file.last_sign(alive) or 0.0, records[-1].at)
+            since = max(history_file.last_sign(alive, pulse) or 0.0, records[-1].at)
         self._write(Record(wall_clock(), What.STARTED, since=since))
         self._scope.spawn(self._heartbeat(), name="heartbeat")
 
@@ -68,7 +75,11 @@ class History:
     async def _heartbeat(self) -> None:
         while True:
             self._safely(lambda: history_file.give_sign(self._alive, self._wall_clock()))
-            await asyncio.sleep(HEARTBEAT)
+            for _ in range(TO_DISK):
+                # The folder may go away with the last session of its user. Then the other one has to do.
+                with contextlib.suppress(OSError):
+                    history_file.give_sign(self._pulse, self._wall_clock())
+                await asyncio.sleep(PULSE)
 
     def _write(self, record: Record) -> None:
         self._safely(lambda: self._file.write(record))
