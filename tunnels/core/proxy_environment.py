@@ -85,7 +85,8 @@ def _direct(environment: Mapping[str, str]) -> list[str]:
     """What somebody has set NO_PROXY to, without ours: programs read a list with commas (curl(1), NO_PROXY)."""
     given = [environment.get(name, "") for name in _NO_PROXY]
     entries = [entry.strip() for text in given for entry in text.split(",")]
-    return [entry for entry in dict.fromkeys(entries) if entry and entry not in DIRECT]
+    # "*" would send everything past the tunnel, and nobody who asks for one means that.
+    return [entry for entry in dict.fromkeys(entries) if entry not in {"", "*", *DIRECT}]
 
 
 def _with_java(proxy: ProxyAddress, given: str) -> str:
