@@ -109,6 +109,7 @@ LAZY: dict[str, tuple[set[str], str]] = {
     "cli.up": ({"daemon.foreground"}, "`up -f` is the engine in the foreground"),
     "cli.open": ({"daemon.foreground"}, "`open --foreground` is the engine in the foreground"),
     "cli.ui": ({"ui.app"}, "the full-screen view, with a library that may be absent"),
+    "cli.add": ({"ssh.keywords"}, "after a slip: which words are keywords of ssh"),
     "cli.import_": ({"ssh.config_forwards"}, "asks ssh what a Host forwards"),
     "cli.demo": ({"daemon.app", "daemon.demo"}, "the demo runs the engine"),
     "cli.be_daemon": ({"daemon.app"}, "`daemon run` is the daemon"),

@@ -38,6 +38,12 @@ def test_whatever_a_client_sends_is_a_profile_or_refused(table: dict[str, object
         opened.profile_of("vps", table, file())
 
 
+def test_without_a_forward_the_hint_speaks_of_flags_as_the_command_line_did() -> None:
+    with pytest.raises(UsageError, match="nothing to forward") as refused:
+        opened.profile_of("vps", {"host": "root@gate"}, file())
+    assert (refused.value.hint or "").startswith("-L 5432:db.internal:5432 ")
+
+
 def test_a_name_that_is_none_is_refused() -> None:
     with pytest.raises(UsageError):
         opened.profile_of("a b", TABLE, file())

@@ -84,6 +84,7 @@ class Problem(NamedTuple):
     field: str  #: dotted path, for example ``profiles.work-db.local[1].connect``; empty for the whole file
     message: str
     hint: str | None = None
+    profiles: tuple[str, ...] = ()  #: those that a warning is about
 
     def __str__(self) -> str:
         where = f"line {self.line}: " if self.line is not None else ""

@@ -255,10 +255,10 @@ def _with_lines(notes: Notes, text: str) -> list[Problem]:
     try:
         lines = scan(text)
     except (ValueError, RecursionError):  # TOML that tomllib reads and we do not: better no line than none
-        return [Problem(None, dotted(note.path), note.message, note.hint) for note in notes]
+        return [Problem(None, dotted(note.path), *note[1:]) for note in notes]
 
     def problem(note: Note) -> Problem:
-        return Problem(lines.line_of(note.path), dotted(note.path), note.message, note.hint)
+        return Problem(lines.line_of(note.path), dotted(note.path), *note[1:])
 
     return sorted(map(problem, notes), key=lambda problem: problem.line or 0)
 
@@ -306,12 +306,15 @@ def _warn(placed: Mapping[str, PlacedProfile], warnings: Notes) -> None:
         profile, path = entry.profile, ("profiles", name)
         kinds = {forward.kind for forward in profile.forwards}
         if profile.idle_timeout is not None and not profile.on_demand:
-            warnings.add((*path, "idle_timeout"), "has no effect", "it goes with on_demand = true")
+            warnings.add(
+                (*path, "idle_timeout"), "has no effect", "it goes with on_demand = true", profiles=(name,)
+            )
         if profile.on_demand and ForwardKind.REMOTE in kinds:
             warnings.add(
                 (*path, "on_demand"),
                 "a remote forward listens only while the tunnel is connected, and nobody can demand it",
                 "give the remote forwards a profile of their own",
+                profiles=(name,),
             )
         said = set()  # a range is warned of once
         for place, forward in zip(entry.places, profile.forwards, strict=True):
@@ -325,5 +328,6 @@ def _warn(placed: Mapping[str, PlacedProfile], warnings: Notes) -> None:
                         place,
                         f"{other_name} and {name} both listen on {describe_listen(forward.listen)}",
                         "only one of them can be up",
+                        profiles=(other_name, name),
                     )
             others.append((name, forward))

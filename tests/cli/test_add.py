@@ -85,9 +85,11 @@ def test_a_profile_that_is_there_is_not_overwritten_unless_it_is_said() -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("ssh -X -L 1:a:1 h", "-X"),
-        ("ssh -L 1:a:1 h tail -f x", "tail"),
+        ("ssh -G -L 1:a:1 h", "-G"),
         ("ssh h", "nothing to forward"),
+        ("ssh root@h", "-L 5432:db.internal:5432 forwards"),
+        ("ssh -o NoSuchOpt=1 -L 1:a:1 h", "man ssh_config"),
+        ("ssh -o IdentitiesOnly=yes -L 1:a:1 h", "write IdentitiesOnly below `Host h`"),
         ("ssh -D '*:1080' h", "anybody"),
         ("mosh h", "mosh"),
         ("", "no command"),

@@ -276,6 +276,24 @@ def test_what_ssh_config_says_and_nobody_does_is_said_once_with_whom_it_concerns
     assert check().code == 0
 
 
+@real_ssh
+def test_what_stands_below_host_star_is_said_once_and_imported_forwards_are_not(home: Path) -> None:
+    config = home / "ssh_config"
+    config.write_text(
+        'Host *\n ControlMaster auto\n ControlPath ~/.ssh/cm-%C\nHost a\n LocalForward "/tmp/a b.sock" /run/x\n'
+        " LocalForward 80 a:80\nHost b\n LocalForward 81 a:81\n LocalForward 82 a:82\n DynamicForward 1080\n"
+    )
+    profile_file(
+        f'[defaults]\nssh_config = "{config}"\n'
+        '[profiles.a]\nhost = "a"\nlocal = ["/tmp/a b.sock:/run/x", "80:a:80"]\n'
+        '[profiles.b]\nhost = "b"\nlocal = ["9:a:9"]\ndynamic = ["1080"]\n'
+    )
+    control, forwards = [line for line in check().err.splitlines() if line.startswith("note:")]
+    assert control.startswith("note: ControlPath ")
+    assert "(and 1 more) (a, b): " in control
+    assert forwards.startswith("note: LocalForward 81 [a]:81 (and 1 more) (b): ")
+
+
 @pytest.mark.usefixtures("resolved")
 def test_programs_read_each_note_with_its_hop() -> None:
     profile_file()
@@ -371,6 +389,15 @@ def test_a_warning_is_said_and_no_failure() -> None:
     result = check()
     assert result.code == 0
     assert "warning: " in result.err
+
+
+@pytest.mark.usefixtures("resolved")
+def test_a_warning_is_said_only_where_it_is_about_a_profile_that_was_asked_for() -> None:
+    profile_file(FILE.replace("8080", "5432"))
+    assert "warning: " not in check("home").err
+    assert check("home", "--json").json["warnings"] == []
+    assert "warning: " in check("work-db").err
+    assert "warning: " in check("work-web").err
 
 
 @pytest.mark.parametrize("arguments", [[], ["--json"], ["--ssh"], ["work-db"]])

@@ -100,8 +100,29 @@ def test_one_that_cannot_be_a_profile_does_not_keep_the_others_from_becoming_one
     config.write_text(CONFIG + "Host open\n GatewayPorts yes\n DynamicForward 1080\n")
     result = tunnels("import", "--ssh-config", str(config))
     assert result.code == 2
-    assert "open: " in result.err
+    assert "open: DynamicForward *:1080: anybody" in result.words
     assert list(profiles.load(paths.config_file()).profiles) == ["db", "way-home"]
+
+
+def test_one_odd_forward_is_said_with_its_host_and_the_good_ones_are_taken(config: Path) -> None:
+    config.write_text(
+        'Host bastion\n LocalForward "/tmp/with space.sock" /run/x.sock\n LocalForward /a /b\n'
+        ' LocalForward 80 a:80\n DynamicForward *:1080\n LocalForward "/s 1" "/s 2 /s"\n'
+    )
+    result = tunnels("import", "--ssh-config", str(config))
+    assert result.code == 2
+    assert "bastion: LocalForward /s 1 /s 2 /s: " in result.words
+    assert "bastion: DynamicForward *:1080: anybody" in result.words
+    found = profiles.load(paths.config_file()).profiles["bastion"].forwards
+    assert list(map(str, found)) == ["/tmp/with space.sock:/run/x.sock", "/a:/b", "80:a:80"]
+
+
+def test_patterns_are_left_out_with_one_note(config: Path) -> None:
+    config.write_text(CONFIG + "Host *.lan gate-?\n DynamicForward 1080\n")
+    result = tunnels("import", "--dry-run", "--ssh-config", str(config))
+    assert result.code == 0
+    assert "*.lan, gate-?" in result.words
+    assert "patterns" not in tunnels("import", "db", "--dry-run", "--ssh-config", str(config)).words
 
 
 def test_what_ssh_refuses_is_passed_on(config: Path) -> None:

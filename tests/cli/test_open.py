@@ -80,7 +80,8 @@ def test_save_writes_a_profile_and_starts_that() -> None:
     [
         (["-L", "1:a:1"], "destination"),
         (["vps"], "nothing to forward"),
-        (["-X", "-D1080", "vps"], "-X"),
+        (["-G", "-D1080", "vps"], "-G"),
+        (["-oNoSuchOpt=1", "-D1080", "vps"], "man ssh_config"),
         (["-D1080", "vps", "--name", "a b"], "not a name"),
         (["-D1080", "vps", "--save", "home"], "already"),
         (["-D1080", "vps", "--save", "a", "--name", "b"], "--save"),

@@ -49,6 +49,22 @@ def test_what_is_set_for_java_stays_and_ours_is_not_added_twice() -> None:
     assert other == once.replace("1080", "1081")
 
 
+def test_a_no_proxy_for_everything_does_not_send_everything_past_the_tunnel() -> None:
+    assert (
+        proxy_variables(PROXY, {"no_proxy": "*,corp.lan"})["NO_PROXY"] == "corp.lan,localhost,127.0.0.1,::1"
+    )
+
+
+def test_what_somebody_has_sent_past_the_proxy_stays_so_and_ours_is_not_added_twice() -> None:
+    before = {"NO_PROXY": "corp.lan, 10.0.0.0/8,localhost", "no_proxy": "corp.lan,old.lan"}
+    once = proxy_variables(PROXY, before)
+    assert once["NO_PROXY"] == once["no_proxy"] == "corp.lan,10.0.0.0/8,old.lan,localhost,127.0.0.1,::1"
+    assert proxy_variables(PROXY, once) == once
+    gone = unset_commands(Shell.SH, once)
+    assert "export NO_PROXY='corp.lan,10.0.0.0/8,old.lan'" in gone
+    assert "unset NO_PROXY" in unset_commands(Shell.SH, proxy_variables(PROXY, {}))
+
+
 @pytest.mark.parametrize(
     ("name", "shell"),
     [

@@ -11,7 +11,7 @@ FORWARD = " LocalForward 1 a:1\n"
 
 
 def hosts(text: str, **files: str) -> list[str]:
-    return hosts_with_forwards(text, lambda name: [files[name]] if name in files else [])
+    return hosts_with_forwards(text, lambda name: [files[name]] if name in files else []).named
 
 
 def test_a_host_counts_if_its_block_has_a_forward_of_any_kind() -> None:
@@ -21,6 +21,11 @@ def test_a_host_counts_if_its_block_has_a_forward_of_any_kind() -> None:
 
 def test_patterns_are_no_hosts() -> None:
     assert hosts(f"Host a *.b !c d?e 'f'\n{FORWARD}Host *\n{FORWARD}Match all\n{FORWARD}") == ["a", "f"]
+
+
+def test_patterns_with_forwards_are_known_by_themselves() -> None:
+    found = hosts_with_forwards(f"Host a *.b !c d?e\n{FORWARD}Host x*\n Port 1\n", lambda _: [])
+    assert found == (["a"], ["*.b", "d?e"])
 
 
 def test_what_stands_before_every_host_is_of_none() -> None:

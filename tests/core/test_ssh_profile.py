@@ -94,6 +94,9 @@ def test_where_it_goes_and_what_it_forwards(line: str, expected: dict[str, Any])
         ("-o ForwardAgent=no -o ForwardX11=no -o SessionType=none -o RequestTTY=no", {}),
         ("-N -f -n -T -q -vvv -t -2 -a -x -k -e none", {}),
         ("-4", {}),
+        ("-o StrictHostKeyChecking=no", {"host_key_policy": "accept-new"}),
+        ("-o stricthostkeychecking=OFF", {"host_key_policy": "accept-new"}),
+        ("-t -A -X -Y -K -o ForwardAgent=yes -o ForwardX11=yes", {}),
         ("-M -S /tmp/x", {}),
     ],
 )  # fmt: skip
@@ -108,10 +111,6 @@ def test_a_command_that_only_keeps_the_connection_open_is_left_out() -> None:
 @pytest.mark.parametrize(
     ("line", "said", "instead"),
     [
-        ("-X", "-X", "leave it out"),
-        ("-Y", "-Y", "leave it out"),
-        ("-A", "-A", "leave it out"),
-        ("-K", "-K", "leave it out"),
         ("-w 0:0", "-w", "dynamic"),
         ("-W a:1", "-W", "-L"),
         ("-O exit", "-O", "tunnels down"),
@@ -122,10 +121,8 @@ def test_a_command_that_only_keeps_the_connection_open_is_left_out() -> None:
         ("-b 10.0.0.1", "-b", "BindAddress below `Host h`"),
         ("-I lib.so", "-I", "PKCS11Provider below `Host h`"),
         ("-o IdentitiesOnly=yes", "IdentitiesOnly", "IdentitiesOnly below `Host h`"),
-        ("-o ForwardAgent=yes", "ForwardAgent", "leave it out"),
         ("-o RemoteCommand=ls", "RemoteCommand", "leave it out"),
-        ("-o StrictHostKeyChecking=no", "StrictHostKeyChecking", "accept-new"),
-        ("-o StrictHostKeyChecking=off", "StrictHostKeyChecking", "accept-new"),
+        ("-o StrictHostKeyChecking=never", "StrictHostKeyChecking", "accept-new"),
         ("-o UserKnownHostsFile=/dev/null", "UserKnownHostsFile", "leave it out"),
         ("-o Port=no", "Port", "number"),
         ("-o ServerAliveInterval=often", "ServerAliveInterval", "30s"),
@@ -148,9 +145,37 @@ def test_what_cannot_be_carried_over_is_refused_by_name_with_what_to_do(
     assert instead in (refused.value.hint or "")
 
 
-def test_a_command_on_the_server_is_refused_by_name() -> None:
-    with pytest.raises(UsageError, match="tail"):
-        table("-L 1:a:1 h tail -f log")
+def test_what_only_concerns_a_session_is_left_out_of_a_line_with_forwards_and_noted() -> None:
+    found = read_command(shlex.split("-t -A -X -L 1:a:1 h tail -f 'my log'"), folder="/")
+    assert found.table == {"host": "h", "local": ["1:a:1"]}
+    assert found.notes == (
+        "-A is left out: a tunnel has no shell and no program on the server that could use the agent",
+        "-X is left out: a tunnel has no shell and no program on the server that could open windows",
+        "\"tail -f 'my log'\" is left out: a tunnel runs no command on the server",
+    )
+
+
+def test_everything_that_is_refused_is_said_at_once() -> None:
+    with pytest.raises(UsageError) as refused:
+        table("-W a:1 -s -L x -m hmac-sha2-256 -o Port=no h")
+    assert [line.split()[0] for line in refused.value.message.splitlines()] == ["-W", "-s", "a", "-o", "-m"]
+    for word in ("-J", "leave it out", "MACs below `Host h`"):
+        assert word in (refused.value.hint or "")
+
+
+def test_a_word_that_ssh_does_not_know_is_not_sent_to_ssh_config() -> None:
+    with pytest.raises(UsageError) as refused:
+        read_command(["-oNoSuchOpt=1", "-oMACs=x", "-D1", "h"], folder="/", keywords=lambda: ["MACs"])
+    assert "NoSuchOpt: ssh" in refused.value.message
+    assert "write NoSuchOpt" not in (refused.value.hint or "")
+    assert "write MACs below `Host h`" in (refused.value.hint or "")
+
+
+def test_a_host_key_policy_of_no_means_what_it_means_in_ssh_config_and_says_so() -> None:
+    (note,) = read_command(["-oStrictHostKeyChecking=no", "-D1", "h"], folder="/").notes
+    assert note == (
+        "-o StrictHostKeyChecking no is like accept-new: a host key that has changed is never accepted"
+    )
 
 
 def test_without_a_destination_there_is_none_to_go_to() -> None:

@@ -23,8 +23,9 @@ def test_a_key_that_the_profile_names_must_be_there_or_its_public_half(home: Pat
     (home / "agents.pub").write_text("")
     check_explicit(["~/agents", str(home / "agents.pub")])
     for name in ("~/missing", str(home)):
-        with pytest.raises(BadSetting, match=f"identity_file {name} does not exist"):
+        with pytest.raises(BadSetting, match=f"identity_file {name} does not exist") as refused:
             check_explicit([name])
+        assert (refused.value.hint or "").startswith("is its path right?")  # before anybody makes a new key
 
 
 def test_files_of_ssh_config_that_are_missing_are_said_and_ssh_s_own_defaults_are_not(home: Path) -> None:

@@ -167,8 +167,17 @@ def test_what_ssh_does_of_itself_is_not_said() -> None:
 
 
 def test_several_values_are_one_note() -> None:
-    (line,) = said("localforward 1 [a]:1\nlocalforward 2 [b]:2\nlocalforward 3 [c]:3\n")
-    assert line.startswith("LocalForward 1 [a]:1 (and 2 more): ")
+    (line,) = said("gatewayports yes\ngatewayports clientspecified\n")
+    assert line.startswith("GatewayPorts yes (and 1 more): ")
+
+
+def test_each_forward_is_a_note_and_what_ssh_lists_twice_is_one() -> None:
+    lines = said("localforward 1 [a]:1\nlocalforward 2 /b\ndynamicforward 2\ndynamicforward 3\n")
+    assert [line.split(":")[0] for line in lines] == [
+        "LocalForward 1 [a]",
+        "LocalForward 2 /b",
+        "DynamicForward 3",
+    ]
 
 
 def test_a_keyword_of_a_newer_ssh_is_said_where_somebody_has_set_it() -> None:

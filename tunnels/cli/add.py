@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -48,9 +48,9 @@ def add(
     if words == ["-"]:
         words = [sys.stdin.read()]
     command = parse_line(words[0]) if len(words) == 1 else parse_words(words)
-    table, notes = read_command(command.arguments, folder=str(Path.cwd()))
-    for note in (*command.notes, *notes):
+    for note in command.notes:
         output.note(f"note: {note}")
+    table = table_of(command.arguments)
     if dry_run:
         opened.profile_of(name, table, file_of(path))
         print_toml({name: table})
@@ -58,6 +58,20 @@ def add(
     write(path, name, table, replace=replace)
     output.note(f"`tunnels up {name}` starts it")
     return 0
+
+
+def table_of(arguments: Sequence[str]) -> Table:
+    """What the arguments of ssh say; what was left out of them is said. Raises UsageError."""
+    table, notes = read_command(arguments, folder=str(Path.cwd()), keywords=_keywords)
+    for note in notes:
+        output.note(f"note: {note}")
+    return table
+
+
+def _keywords() -> list[str]:
+    from tunnels.ssh.keywords import KEYWORDS  # noqa: PLC0415 - only after a slip
+
+    return [keyword.name for keyword in KEYWORDS.values()]
 
 
 def file_of(path: Path) -> ProfileFile:

@@ -13,7 +13,8 @@ from tunnels.cli import known, output
 from tunnels.cli.options import ConfigOption, JsonOption, ProfileNames
 from tunnels.cli.run import config_path, verb
 from tunnels.core.audience import Audience, Reach, audience
-from tunnels.core.forward import Forward, ForwardKind, parse_forward
+from tunnels.core.config_forward import KEYWORD_OF, read_config_forward
+from tunnels.core.forward import Forward
 from tunnels.core.profile import Profile
 from tunnels.core.ssh_command import flag, ssh_command
 from tunnels.core.status import JSON_VERSION, Json, error_to_json
@@ -42,6 +43,8 @@ def check(
         for profile in wanted:
             output.out().print(ssh_command(profile), markup=False, soft_wrap=True)
         return 0
+    asked = {one.name for one in wanted}
+    warnings = [warning for warning in file.warnings if asked.intersection(warning.profiles)]
     found = list(zip(wanted, _resolve(wanted), strict=True))
     failed = any(isinstance(resolved, TunnelsError) for _, resolved in found)
     if as_json:
@@ -49,12 +52,12 @@ def check(
             {
                 "version": JSON_VERSION,
                 "config": str(file.path),
-                "warnings": [str(warning) for warning in file.warnings],
+                "warnings": [str(warning) for warning in warnings],
                 "profiles": [_as_json(profile, resolved) for profile, resolved in found],
             }
         )
         return 2 if failed else 0
-    for warning in file.warnings:
+    for warning in warnings:
         output.note(f"warning: {warning}")
     for profile, resolved in found:
         _show(profile, resolved)
@@ -112,11 +115,11 @@ def _resolve(wanted: Sequence[Profile]) -> list[Resolved]:
 
 def has_forward(profile: Profile, keyword: str, value: str) -> bool:
     """Whether the profile has the forward that ssh_config has too, as after `tunnels import`."""
-    kind = {f"{kind.value}forward": kind for kind in ForwardKind}.get(keyword.lower())
+    kind = next((kind for kind, name in KEYWORD_OF.items() if name == keyword), None)
     if kind is None:
         return False
     try:
-        rule = str(parse_forward(kind, ":".join(word for word in value.split() if word != "[socks]:0")))
+        rule = str(read_config_forward(kind, value))
     except TunnelsError:
         return False
     there = {str(forward) for forward in profile.forwards if forward.kind is kind}
@@ -145,12 +148,19 @@ def notes(found: Sequence[tuple[Profile, Resolved]]) -> list[str]:
             known = places.setdefault((note.keyword, note.value, note.text), [])
             if where not in known:
                 known.append(where)
-    lines = []
+    together: dict[tuple[str, str, str, tuple[str, ...]], tuple[list[str], dict[str, None]]] = {}
     for (keyword, value, text), concerned in places.items():
-        said = f"{keyword} {value}".strip()
-        lines.append(
-            f"{said} ({', '.join(concerned)}): {text}" if said else f"{', '.join(concerned)}: {text}"
-        )
+        several = keyword == "ControlPath" or keyword in KEYWORD_OF.values()  # %C makes one for every host
+        whose = tuple(concerned) if keyword in KEYWORD_OF.values() else ()
+        key = (keyword, "" if several else value, text, whose)
+        values, those = together.setdefault(key, ([], {}))
+        values.append(value)
+        those.update(dict.fromkeys(concerned))
+    lines = []
+    for (keyword, _, text, _), (values, those) in together.items():
+        more = f" (and {len(values) - 1} more)" if len(values) > 1 else ""
+        said = f"{keyword} {values[0]}{more}".strip()
+        lines.append(f"{said} ({', '.join(those)}): {text}" if said else f"{', '.join(those)}: {text}")
     return lines
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -12,10 +13,14 @@ from tunnels.cli import output
 from tunnels.cli.add import file_of, print_toml
 from tunnels.cli.options import ConfigOption
 from tunnels.cli.run import config_path, verb
+from tunnels.core.config_forward import KEYWORD_OF
 from tunnels.core.ssh_command import flag
 from tunnels.core.ssh_profile import Table
 from tunnels.errors import TunnelsError, UsageError
 from tunnels.profiles import ProfileFile
+
+#: The keys of a profile, and what they are in ssh_config.
+_KEYWORDS = {kind.value: keyword for kind, keyword in KEYWORD_OF.items()}
 
 
 @verb
@@ -57,11 +62,8 @@ def import_hosts(
             else:
                 output.note(f"{name}: there is such a profile already")
             continue
-        try:
-            opened.profile_of(name, table, file)
-            tables[name] = table
-        except TunnelsError as error:
-            errors.append(UsageError(f"{host}: {error.message}", hint=error.hint))
+        if good := _possible(host, name, table, file, errors):
+            tables[name] = good
     if dry_run:
         print_toml(tables)
     elif tables:
@@ -80,13 +82,24 @@ def _found(hosts: list[str] | None, ssh_config: str | None) -> tuple[dict[str, T
 
     from tunnels.ssh.config_forwards import named_hosts, tables  # noqa: PLC0415 - asks `ssh -G`; only this needs it
 
-    names = list(dict.fromkeys(hosts or named_hosts(ssh_config)))
+    names = list(dict.fromkeys(hosts or ()))
+    if not names:
+        names, patterns = named_hosts(ssh_config)
+        if patterns:
+            output.note(
+                f"left out, because they are patterns: {', '.join(patterns)}; `tunnels import HOST` takes one host"
+            )
     found: dict[str, Table] = {}
     errors: list[TunnelsError] = []
-    for host, table in zip(names, asyncio.run(tables(names, ssh_config)), strict=True):
-        if isinstance(table, TunnelsError):
-            errors.append(table)
-        elif not {"local", "remote", "dynamic"} & set(table):
+    for host, said in zip(names, asyncio.run(tables(names, ssh_config)), strict=True):
+        if isinstance(said, TunnelsError):
+            errors.append(said)
+            continue
+        table, refused = said
+        errors += refused
+        if not {"local", "remote", "dynamic"} & set(table):
+            if refused:
+                continue
             errors.append(
                 UsageError(
                     f"{host} has no forward in ssh_config",
@@ -96,6 +109,30 @@ def _found(hosts: list[str] | None, ssh_config: str | None) -> tuple[dict[str, T
         else:
             found[host] = table
     return found, errors
+
+
+def _possible(
+    host: str, name: str, table: Table, file: ProfileFile, errors: list[TunnelsError]
+) -> Table | None:
+    """The table without the forwards that no profile may have; each of them is an error of its own."""
+    try:
+        opened.profile_of(name, table, file)
+    except TunnelsError:
+        pass
+    else:
+        return table
+    good: Table = {key: value for key, value in table.items() if key not in _KEYWORDS}
+    for kind, keyword in _KEYWORDS.items():
+        for forward in table.get(kind, ()):
+            more = {**good, kind: [*good.get(kind, ()), forward]}
+            try:
+                opened.profile_of(name, more, file)
+            except TunnelsError as error:
+                why = re.sub(r"^\w+\[\d+\]: ", "", error.message)
+                errors.append(UsageError(f"{host}: {keyword} {forward}: {why}", hint=error.hint))
+            else:
+                good = more
+    return good if set(_KEYWORDS) & set(good) else None
 
 
 def _write(path: Path, tables: dict[str, Table], file: ProfileFile, *, replace: bool) -> None:

@@ -9,13 +9,12 @@ import typer
 
 from tunnels import opened, spawn
 from tunnels.cli import output
-from tunnels.cli.add import file_of, write
+from tunnels.cli.add import file_of, table_of, write
 from tunnels.cli.options import ConfigOption, JsonOption
 from tunnels.cli.run import config_path, verb
 from tunnels.cli.up import DEFAULT_TIMEOUT, seconds_of, wait_until_up
 from tunnels.core.profile import Profile, check_name
 from tunnels.core.ssh_flags import take_apart
-from tunnels.core.ssh_profile import Table, read_command
 from tunnels.errors import UsageError
 
 
@@ -48,7 +47,7 @@ def open_tunnel(
     Example: tunnels open -L 5432:db.internal:5432 me@bastion
     """
     path, seconds = config_path(config), seconds_of(timeout)
-    table = table_of(words or [])
+    table = table_of(_arguments(words or []))
     _check_options(name, save, foreground=foreground, as_json=as_json)
     file = file_of(path)
     profile = opened.profile_of(save or name or "tunnel", table, file)
@@ -73,14 +72,10 @@ def open_tunnel(
         return wait_until_up(client, [started], seconds, config=path, as_json=as_json)
 
 
-def table_of(words: list[str]) -> Table:
-    """What the flags of ssh say; what was left out of them is said. Raises UsageError."""
-    if words and words[0] == "ssh" and take_apart(words[1:]).destination is not None:  # it was pasted
-        words = words[1:]
-    table, notes = read_command(words, folder=str(Path.cwd()))
-    for note in notes:
-        output.note(f"note: {note}")
-    return table
+def _arguments(words: list[str]) -> list[str]:
+    """Leave out the ``ssh`` of a line that was pasted. Raises UsageError."""
+    pasted = words[:1] == ["ssh"] and take_apart(words[1:]).destination is not None
+    return words[1:] if pasted else words
 
 
 def _check_options(name: str | None, save: str | None, *, foreground: bool, as_json: bool) -> None:

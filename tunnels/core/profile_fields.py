@@ -291,7 +291,9 @@ def _forwards(values: Values, path: KeyPath, notes: Notes) -> tuple[PlacedRule, 
     kinds = [values.get(kind.value, ()) for kind in ForwardKind]
     rules: tuple[PlacedRule, ...] = tuple(rule for rules in kinds if rules is not BAD for rule in rules)
     if not rules and not any(kind is BAD for kind in kinds):
-        notes.add(path, "nothing to forward", 'add local = ["5432:db.internal:5432"], remote or dynamic')
+        in_file = 'add local = ["5432:db.internal:5432"], remote or dynamic'
+        typed = "-L 5432:db.internal:5432 forwards a port, -D 1080 is a proxy"  # it stands in no file
+        notes.add(path, "nothing to forward", in_file if path else typed)
     check_together(rules, path, notes)
     return rules
 

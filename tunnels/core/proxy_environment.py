@@ -29,6 +29,8 @@ DIRECT = ("localhost", "127.0.0.1", "::1")
 #: Each of them ends a string of PowerShell, and two of them within it are one.
 _POWERSHELL_QUOTE = re.compile("['\u2018-\u201b]")
 
+_NO_PROXY = ("NO_PROXY", "no_proxy")
+
 _JAVA = "JAVA_TOOL_OPTIONS"
 _JAVA_OURS = re.compile(r"(?:^|\s+)-D(?:https?\.proxy(?:Host|Port)|http\.nonProxyHosts)=\S*")
 
@@ -64,7 +66,7 @@ def proxy_variables(
         "ALL_PROXY": proxy.http if http_only else proxy.socks,
         "HTTP_PROXY": proxy.http,
         "HTTPS_PROXY": proxy.http,
-        "NO_PROXY": ",".join(DIRECT),
+        "NO_PROXY": ",".join([*_direct(environment), *DIRECT]),
     }
     found: dict[str, str] = {}
     for name, value in forms.items():
@@ -77,6 +79,14 @@ def proxy_variables(
 def names_of_proxy_variables() -> tuple[str, ...]:
     """Every variable of `proxy_variables`, in its order."""
     return tuple(proxy_variables(ProxyAddress("127.0.0.1", 1), {}))
+
+
+def _direct(environment: Mapping[str, str]) -> list[str]:
+    """What somebody has set NO_PROXY to, without ours: programs read a list with commas (curl(1), NO_PROXY)."""
+    given = [environment.get(name, "") for name in _NO_PROXY]
+    entries = [entry.strip() for text in given for entry in text.split(",")]
+    # "*" would send everything past the tunnel, and nobody who asks for one means that.
+    return [entry for entry in dict.fromkeys(entries) if entry not in {"", "*", *DIRECT}]
 
 
 def _with_java(proxy: ProxyAddress, given: str) -> str:
@@ -103,10 +113,12 @@ def set_commands(shell: Shell, variables: Mapping[str, str]) -> list[str]:
 
 
 def unset_commands(shell: Shell, environment: Mapping[str, str]) -> list[str]:
-    """The lines that undo `set_commands`; of Java's options, only ours go."""
+    """The lines that undo `set_commands`; of Java's options and of NO_PROXY, only ours go."""
+    left = {_JAVA: _without_java(environment.get(_JAVA, ""))}
+    left |= dict.fromkeys(_NO_PROXY, ",".join(_direct(environment)))
     lines = []
     for name in names_of_proxy_variables():
-        rest = _without_java(environment.get(name, "")) if name == _JAVA else ""
+        rest = left.get(name)
         lines.append(_set(shell, name, rest) if rest else _unset(shell, name))
     return lines
 

@@ -30,6 +30,7 @@ class Note(NamedTuple):
     path: KeyPath
     message: str
     hint: str | None = None
+    profiles: tuple[str, ...] = ()  #: those that a warning is about
 
 
 class Notes:
@@ -38,9 +39,11 @@ class Notes:
     def __init__(self) -> None:
         self._notes: dict[Note, None] = {}
 
-    def add(self, path: KeyPath, message: str, hint: str | None = None) -> None:
+    def add(
+        self, path: KeyPath, message: str, hint: str | None = None, *, profiles: tuple[str, ...] = ()
+    ) -> None:
         """Note a problem. The same one again, as when two profiles inherit it, is not noted twice."""
-        self._notes[Note(path, message, hint)] = None
+        self._notes[Note(path, message, hint, profiles)] = None
 
     def __iter__(self) -> Iterator[Note]:
         return iter(self._notes)

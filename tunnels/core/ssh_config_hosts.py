@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 #: ssh_config(5): a keyword, then blanks or one ``=``, then its arguments.
 _LINE = re.compile(r"\s*([A-Za-z]+)(?:\s*=\s*|\s+)(.*?)\s*")
@@ -18,15 +19,23 @@ _FORWARDS = frozenset({"localforward", "remoteforward", "dynamicforward"})
 MAX_DEPTH = 16
 
 
-def hosts_with_forwards(text: str, include: Callable[[str], Iterable[str]]) -> list[str]:
-    """The hosts that are named in a Host block with a forward, in the order of the file.
+class Hosts(NamedTuple):
+    """What stands behind Host, where the block has a forward, in the order of the file."""
+
+    named: list[str]
+    patterns: list[str]  #: they stand for any number of hosts
+
+
+def hosts_with_forwards(text: str, include: Callable[[str], Iterable[str]]) -> Hosts:
+    """The hosts that are named in a Host block with a forward, and the patterns there.
 
     ``include`` gives the texts of the files that one argument of Include stands for. What a file includes within
     a block belongs to that block.
     """
     found: dict[str, None] = {}
     _walk(text, (), include, found, 0)
-    return list(found)
+    patterns = [name for name in found if set(name) & set("*?")]
+    return Hosts([name for name in found if name not in patterns], patterns)
 
 
 def _walk(
@@ -42,7 +51,7 @@ def _walk(
             continue
         keyword, value = parts[1].lower(), parts[2]
         if keyword == "host":
-            block = tuple(name for name in _words(value) if not set(name) & set("*?!"))
+            block = tuple(name for name in _words(value) if "!" not in name)
         elif keyword == "match":
             block = ()
         elif keyword in _FORWARDS:

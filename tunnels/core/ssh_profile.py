@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from tunnels.core.durations import LONGEST, format_duration
 from tunnels.core.forward import ForwardKind, ForwardRule, parse_forward
 from tunnels.core.profile import HostSpec, parse_host_spec
 from tunnels.core.ssh_flags import CommandLine, Flag, take_apart
+from tunnels.core.ssh_refused import not_in_a_profile, together
 from tunnels.errors import UsageError
 
 #: A profile as TOML has it: ``{"host": "bastion", "local": ["5432:db:5432"]}``.
@@ -35,18 +36,18 @@ _NOTHING = frozenset("2aefknNqtTvxy")
 _LEFT_OUT = {
     "4": "IPv4 and IPv6 are tried; `AddressFamily inet` in ~/.ssh/config allows one of them",
     "6": "IPv4 and IPv6 are tried; `AddressFamily inet6` in ~/.ssh/config allows one of them",
+    "A": f"{_SESSION} that could use the agent",
     "E": "`tunnels logs` has what happened",
+    "K": f"{_SESSION} that could use a Kerberos ticket",
     "M": "a tunnel keeps its own connection",
     "S": "a tunnel keeps its own connection",
+    "X": f"{_SESSION} that could open windows",
+    "Y": f"{_SESSION} that could open windows",
 }
 
 #: Flags that cannot be carried over: why, and what to do.
 _REFUSED = {
     "1": ("that version of the protocol is gone", "leave it out"),
-    "A": (f"{_SESSION} that could use the agent", "leave it out"),
-    "K": (f"{_SESSION} that could use a Kerberos ticket", "leave it out"),
-    "X": (f"{_SESSION} that could open windows", "leave it out"),
-    "Y": (f"{_SESSION} that could open windows", "leave it out"),
     "G": ("that asks ssh something and makes no tunnel", "`tunnels check NAME` shows how a profile resolves"),
     "O": ("that speaks with another ssh", "`tunnels status` and `tunnels down` do it for tunnels"),
     "P": ("a profile has no tag of ssh_config", "write what it stands for below a Host in ~/.ssh/config"),
@@ -82,9 +83,10 @@ _NO = frozenset({"no", "false", "none", "off"})
 _YES = frozenset({"yes", "true"})
 
 #: Keywords whose flags are refused for what they do, unless they say no.
-_SESSION_KEYWORDS = frozenset(
-    {"forwardagent", "forwardx11", "forwardx11trusted", "permitlocalcommand", "tunnel"}
-)
+_SESSION_KEYWORDS = frozenset({"permitlocalcommand", "tunnel"})
+
+#: Keywords that are left out as their flags are, unless they say no.
+_FLAG_OF = {"forwardagent": "A", "forwardx11": "X", "forwardx11trusted": "Y"}
 
 #: Keywords without which a tunnel does the same, whatever they say.
 _MEANINGLESS = frozenset(
@@ -114,27 +116,35 @@ _TIME = re.compile(r"(\d{1,9})([smhdw]?)", re.IGNORECASE)
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
-def read_command(arguments: Sequence[str], *, folder: str) -> Read:
+def read_command(
+    arguments: Sequence[str], *, folder: str, keywords: Callable[[], Iterable[str]] = tuple
+) -> Read:
     """Make the table of a profile from the arguments of ssh.
 
-    ``folder`` is where ssh would have been started: a key that is named without a path is there.
+    ``folder`` is where ssh would have been started: a key that is named without a path is there. ``keywords``
+    gives those of ssh_config(5), as far as they are known; without any, every word may be one.
 
     Raises:
-        UsageError: something cannot be carried over; says what, and what to do.
+        UsageError: something cannot be carried over; says everything that cannot, and what to do.
 
     """
     line = take_apart(arguments)
-    reader = _Reader(folder)
+    reader = _Reader(folder, keywords)
     for flag in line.flags:
-        reader.flag(flag)
+        try:
+            reader.flag(flag)
+        except UsageError as error:
+            reader.refused.append(error)
     return reader.finish(line)
 
 
 class _Reader:
     """Collects, with ssh's rule that the first value of a keyword wins."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, keywords: Callable[[], Iterable[str]]) -> None:
+        self.refused: list[UsageError] = []
         self._folder = folder
+        self._known = keywords
         self._table: Table = {}
         self._rules: list[ForwardRule] = []
         self._files: dict[str, list[str]] = {}
@@ -142,7 +152,7 @@ class _Reader:
         self._port: int | None = None
         self._gateway: bool | None = None
         self._notes: dict[str, None] = {}
-        self._later: list[Callable[[str], UsageError]] = []  # complaints that name the destination
+        self._elsewhere: list[tuple[str, str]] = []  # what stands for a keyword that no profile has, and that
 
     def flag(self, flag: Flag) -> None:
         letter, value = flag
@@ -189,16 +199,18 @@ class _Reader:
 
     def _keyword(self, keyword: str, value: str, said: str) -> None:
         word, low = keyword.lower(), value.lower()
-        if word in _MEANINGLESS or (word in _SESSION_KEYWORDS and low in _NO):
+        if word in _MEANINGLESS or (word in {*_SESSION_KEYWORDS, *_FLAG_OF} and low in _NO):
             return
         read = _KEYWORDS.get(word)
         if read is not None:
             read(self, value, said)
+        elif word in _FLAG_OF:
+            self._notes[f"{said} is left out: {_LEFT_OUT[_FLAG_OF[word]]}"] = None
         elif word in _SESSION_KEYWORDS or word in {"remotecommand", "localcommand", "sessiontype"}:
             if low not in {"none", "no"}:
                 raise UsageError(f"{said} is not carried over: {_SESSION}", hint="leave it out")
         else:
-            self._later.append(lambda host: _not_in_a_profile(said, keyword, host))
+            self._elsewhere.append((said, keyword))
 
     # --- keywords -----------------------------------------------------------------------------------
 
@@ -237,6 +249,11 @@ class _Reader:
 
     def host_keys(self, value: str, said: str) -> None:
         words = {"yes": "strict", "true": "strict", "ask": "ask", "accept-new": "accept-new"}
+        if value.lower() in _NO - {"none"}:  # as in ssh_config
+            words[value.lower()] = "accept-new"
+            self._notes[
+                f"{said} {value} is like accept-new: a host key that has changed is never accepted"
+            ] = None
         policy = words.get(value.lower())
         if policy is None:
             raise UsageError(
@@ -291,19 +308,22 @@ class _Reader:
 
     def finish(self, line: CommandLine) -> Read:
         """Put the table together, in the order in which a person would write it."""
-        if line.destination is None:
-            raise UsageError(
-                "where should it go? There is no destination", hint="ssh -N -L 5432:db:5432 bastion"
+        host = parse_host_spec(line.destination) if line.destination is not None else None
+        for said, keyword in self._elsewhere:
+            self.refused.append(not_in_a_profile(said, keyword, host.host if host else None, self._known()))
+        if host is None:
+            self.refused.append(
+                UsageError(
+                    "where should it go? There is no destination", hint="ssh -N -L 5432:db:5432 bastion"
+                )
             )
-        spec = parse_host_spec(line.destination)
-        if self._later:
-            raise self._later[0](spec.host)
+        if host is None or self.refused:
+            raise together(self.refused)
         if line.command and line.command[0] not in _KEEPERS:
-            raise UsageError(
-                f"a tunnel runs no command on the server, and {quoted(line.command[0])} is one",
-                hint="leave it out",
-            )
-        table: Table = {"host": self._destination(spec)}
+            self._notes[
+                f"{quoted(shlex.join(line.command))} is left out: a tunnel runs no command on the server"
+            ] = None
+        table: Table = {"host": self._destination(host)}
         for kind in ForwardKind:
             rules = [str(self._opened(rule)) for rule in self._rules if rule.kind is kind]
             if rules:
@@ -361,10 +381,3 @@ def _words(value: str, said: str) -> list[str]:
         return shlex.split(value)
     except ValueError:
         raise UsageError(f"{said}: a quote has no partner") from None
-
-
-def _not_in_a_profile(said: str, keyword: str, host: str) -> UsageError:
-    return UsageError(
-        f"{said} has no place in a profile",
-        hint=f"write {keyword} below `Host {host}` in ~/.ssh/config, and leave it out here",
-    )

@@ -12,12 +12,13 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tunnels.core.address import EVERY_INTERFACE, TcpAddress
-from tunnels.core.forward import ForwardKind, ForwardRule, parse_forward
-from tunnels.core.ssh_config_hosts import hosts_with_forwards
-from tunnels.errors import BadSetting, TunnelsError
+from tunnels.core.config_forward import KEYWORD_OF, is_listed_twice, read_config_forward
+from tunnels.core.forward import ForwardKind, ForwardRule
+from tunnels.core.ssh_config_hosts import Hosts, hosts_with_forwards
+from tunnels.errors import BadSetting, TunnelsError, UsageError
 from tunnels.ssh.ask_ssh import Answers
 from tunnels.ssh.ssh_g import Keywords
 
@@ -25,12 +26,16 @@ from tunnels.ssh.ssh_g import Keywords
 _MAX_BYTES = 4 * 1024 * 1024
 _MAX_FILES = 1000
 
-#: What ``ssh -G`` calls the destination of a remote forward that is a SOCKS proxy (readconf.c, dump_cfg_forwards).
-_SOCKS = "[socks]:0"
+
+class Found(NamedTuple):
+    """What a Host forwards."""
+
+    table: dict[str, Any]  #: of a profile
+    refused: tuple[UsageError, ...] = ()  #: its forwards that no profile can say, each with its host
 
 
-def named_hosts(config_file: str | None) -> list[str]:
-    """The hosts that have a forward in a block of their own, in the user's file or in this one.
+def named_hosts(config_file: str | None) -> Hosts:
+    """The hosts and patterns that have a forward in a block of their own, in the user's file or in this one.
 
     Raises:
         BadSetting: the file that was named cannot be read.
@@ -63,7 +68,7 @@ def _text(path: Path) -> str | None:
 
 async def tables(
     hosts: Sequence[str], config_file: str | None, *, ssh_program: str = "ssh"
-) -> list[dict[str, Any] | TunnelsError]:
+) -> list[Found | TunnelsError]:
     """For each host the table of a profile with its forwards; without any, only its host.
 
     Raises:
@@ -78,7 +83,7 @@ async def tables(
     answers = Answers()
     flags = ["-F", config_file] if config_file else []
 
-    async def one(host: str) -> dict[str, Any] | TunnelsError:
+    async def one(host: str) -> Found | TunnelsError:
         try:
             answer = await answers.get(program, [*flags, "--", host], host)
             return table_of(host, answer.keywords, config_file)
@@ -88,23 +93,20 @@ async def tables(
     return await asyncio.gather(*map(one, hosts))
 
 
-def table_of(host: str, keywords: Keywords, config_file: str | None = None) -> dict[str, Any]:
-    """The table of a profile for this host, from what ``ssh -G`` says. Raises UsageError."""
+def table_of(host: str, keywords: Keywords, config_file: str | None = None) -> Found:
+    """The table of a profile for this host, from what ``ssh -G`` says."""
     everywhere = _says(keywords, "gatewayports")
     rules: dict[ForwardKind, list[ForwardRule]] = {}
-    local = [line.split(" ") for line in keywords.get("localforward", ())]
-    rules[ForwardKind.LOCAL] = [_rule(ForwardKind.LOCAL, words) for words in local]
-    rules[ForwardKind.REMOTE] = [
-        _rule(ForwardKind.REMOTE, [word for word in line.split(" ") if word != _SOCKS])
-        for line in keywords.get("remoteforward", ())
-    ]
-    # OpenSSH 9.2 lists a local forward to a socket as a dynamic one too.
-    taken = {words[0] for words in local}
-    rules[ForwardKind.DYNAMIC] = [
-        _rule(ForwardKind.DYNAMIC, [line])
-        for line in keywords.get("dynamicforward", ())
-        if line not in taken and not line.startswith("/")
-    ]
+    refused = []
+    for kind, keyword in KEYWORD_OF.items():
+        found = rules[kind] = []
+        for line in keywords.get(keyword.lower(), ()):
+            if kind is ForwardKind.DYNAMIC and is_listed_twice(line, keywords.get("localforward", ())):
+                continue
+            try:
+                found.append(read_config_forward(kind, line))
+            except UsageError as error:
+                refused.append(UsageError(f"{host}: {keyword} {line}: {error.message}", hint=error.hint))
     table: dict[str, Any] = {"host": host}
     for kind, found in rules.items():
         if found:
@@ -116,15 +118,11 @@ def table_of(host: str, keywords: Keywords, config_file: str | None = None) -> d
         table["remote_unlink"] = True
     if config_file:
         table["ssh_config"] = config_file
-    return table
+    return Found(table, tuple(refused))
 
 
 def _says(keywords: Keywords, keyword: str) -> bool:
     return keywords.get(keyword, ["no"])[-1].lower() in {"yes", "true"}
-
-
-def _rule(kind: ForwardKind, words: Sequence[str]) -> ForwardRule:
-    return parse_forward(kind, ":".join(words))
 
 
 def _opened(rule: ForwardRule) -> ForwardRule:

@@ -20,7 +20,8 @@ def check_explicit(files: Iterable[str]) -> None:
         path = Path(name).expanduser()
         if not path.is_file() and not Path(f"{path}.pub").is_file():
             raise BadSetting(
-                f"identity_file {name} does not exist", hint="`ssh-keygen -t ed25519` makes a key"
+                f"identity_file {name} does not exist",
+                hint="is its path right? `ls ~/.ssh` shows the keys there are; `ssh-keygen -t ed25519` makes one",
             )
 
 

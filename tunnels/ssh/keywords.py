@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple
 
+from tunnels.core.config_forward import is_listed_twice
+
 
 class Fate(Enum):
     """What happens to a keyword."""
@@ -274,7 +276,11 @@ def notes_on(answer: Mapping[str, Sequence[str]], defaults: Mapping[str, Sequenc
                 notes.append(Note(name, shown(values), "this version of tunnels does not know it"))
         elif keyword.fate is Fate.NOT_HONOURED:
             asked = [value for value in values if value.strip().lower() not in keyword.harmless]
-            if asked and not _is_idle(name, answer):
+            if keyword.text is _FORWARD:  # each by itself: a profile may have some of them
+                local = answer.get("localforward", ())
+                once = [one for one in asked if name != "dynamicforward" or not is_listed_twice(one, local)]
+                notes += [Note(keyword.name, one, _FORWARD) for one in once]
+            elif asked and not _is_idle(name, answer):
                 notes.append(Note(keyword.name, shown(asked), keyword.text))
     if _first(answer, "stricthostkeychecking") in {"no", "off", "false"}:
         strict = KEYWORDS["stricthostkeychecking"]
