@@ -155,3 +155,15 @@ def test_a_change_makes_it_look_sooner(world: World, feed: Feed, monkeypatch: py
     feed._go_on()
     assert waits[0] < waits[15] == waits[19]
     assert waits[20] < waits[19]
+
+
+def test_without_a_profile_file_that_nobody_named_there_is_no_problem(
+    world: World, feed: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "config", lambda _: paths.usual_config_file())
+    paths.usual_config_file().unlink(missing_ok=True)
+    news = feed.look()
+    assert (news.profiles, news.file_problem) == ((), "")
+    other = paths.usual_config_file().with_name("other.toml")
+    monkeypatch.setattr(feed, "config", lambda _: other)
+    assert "there is no such file" in feed.look().file_problem

@@ -14,7 +14,7 @@ from tunnels.client import Client
 from tunnels.core.client_status import Clients, ClientStatus
 from tunnels.core.profile import Profile
 from tunnels.core.status import Snapshot
-from tunnels.errors import ControlError, DaemonNotRunning, TunnelsError
+from tunnels.errors import ControlError, DaemonNotRunning, ProfileError, TunnelsError
 from tunnels.programs import Program, Programs
 from tunnels.ui.log_book import LogBook
 
@@ -155,4 +155,9 @@ class Feed:
         try:
             self._profiles, self._problem = tuple(known.load(config).profiles.values()), ""
         except TunnelsError as error:
-            self._problem = error.message
+            # Who only opens tunnels has no file, and needs none.
+            unneeded = self._chosen is None and config == paths.usual_config_file()
+            if unneeded and isinstance(error, ProfileError) and profiles.is_missing(error):
+                self._profiles, self._problem = (), ""
+            else:
+                self._problem = error.message
