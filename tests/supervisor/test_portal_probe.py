@@ -81,6 +81,10 @@ async def test_an_address_without_a_way_is_silence() -> None:
     assert await ask("::ffff:0.0.0.0%nowhere", 80, limit=5) == SILENCE
 
 
+async def test_an_address_of_an_interface_with_a_strange_name_is_silence() -> None:
+    assert await ask("fe80::1%caf\N{LATIN SMALL LETTER E WITH ACUTE}" + "x" * 300, 80, limit=2) == SILENCE
+
+
 async def test_many_tunnels_ask_nobody_once() -> None:
     async with answering(b"HTTP/1.1 302 Found\r\nLocation: http://login/\r\n\r\n") as (port, asked):
         probe = HttpPortalProbe(port=port)

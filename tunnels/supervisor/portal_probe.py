@@ -112,12 +112,12 @@ async def ask(address: str, port: int, *, limit: float) -> Reply:
             reader, writer = await asyncio.open_connection(address, port, limit=MAX_ANSWER)
     except ConnectionRefusedError:
         return REFUSAL
-    except OSError:  # TimeoutError is one; or there is no way there
+    except (OSError, UnicodeError):  # TimeoutError is one; or there is no way there
         return SILENCE
     data = b""
     try:
         async with asyncio.timeout(limit):
-            writer.write(request.encode("ascii"))
+            writer.write(request.encode("ascii", "replace"))
             while len(data) < MAX_ANSWER and b"\n\r\n" not in data and b"\n\n" not in data:
                 more = await reader.read(MAX_ANSWER - len(data))
                 if not more:
