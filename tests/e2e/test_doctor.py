@@ -237,7 +237,7 @@ def test_an_unknown_host_key_needs_an_answer_and_there_is_nobody(tunnels: Tunnel
     tunnels.write(work={**login, "local": [f"{free_port()}:{site.far.echo}"]})
     wrong = failure(examine(tunnels, expect=NEEDS_PERSON))
     assert (wrong["step"], wrong["error"]["code"]) == ("host-key", "needs-input")
-    assert "tunnels doctor work" in wrong["error"]["hint"]
+    assert "tunnels up work" in wrong["error"]["hint"]
     assert not known_hosts.exists()
 
 

@@ -15,6 +15,8 @@ from tests.e2e.bed.site import Site
 from tests.e2e.bed.traffic import dialing
 from tests.e2e.bed.wait import eventually, for_seconds
 
+pytestmark = pytest.mark.load
+
 Start = Callable[..., AccountSshd]
 
 PASSWORD_ONLY = ("PasswordAuthentication yes", "KbdInteractiveAuthentication no", "PubkeyAuthentication no")

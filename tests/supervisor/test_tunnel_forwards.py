@@ -226,10 +226,10 @@ class SlowBinding:
         self._bind = Listener.bind
         monkeypatch.setattr(Listener, "bind", self._slowly)
 
-    async def _slowly(self, address: TcpAddress, factory: ProtocolFactory) -> Listener:
+    async def _slowly(self, address: TcpAddress, factory: ProtocolFactory, tunnel: str) -> Listener:
         self.begun()
         await self.allowed.wait()
-        return await self._bind(address, factory)
+        return await self._bind(address, factory, tunnel)
 
 
 async def test_a_tunnel_is_not_up_before_its_ports_are_bound(monkeypatch: pytest.MonkeyPatch) -> None:
