@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-load check lint types sshd test-compose test-systemd bench soak docs made pictures dist clean
+.PHONY: demo test test-long check lint types sshd test-compose test-systemd bench soak docs made pictures dist clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
@@ -23,13 +23,13 @@ JOBS ?= 6
 # Without bytecode each of them would compile every test for itself.
 test: export PYTHONDONTWRITEBYTECODE =
 test: $(STAMP) sshd
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not load"
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not long"
 
-# The rest of the tests: megabytes, crowds, browsers, networks and servers that break, case after case beside ssh.
-test-load: export PYTHONDONTWRITEBYTECODE =
-test-load: $(STAMP) sshd
+# The rest of the tests: megabytes, crowds, browsers, networks and servers that break, logins with many questions, case after case beside ssh.
+test-long: export PYTHONDONTWRITEBYTECODE =
+test-long: $(STAMP) sshd
 	@tests/e2e/need_browsers.sh
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m load
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m long
 
 check: lint types
 

@@ -12,7 +12,7 @@ import pytest
 from bench.__main__ import MEASUREMENTS
 from bench.contestants import REPOSITORY
 
-pytestmark = pytest.mark.load
+pytestmark = pytest.mark.long
 
 
 def _bench(*arguments: str) -> subprocess.CompletedProcess[str]:

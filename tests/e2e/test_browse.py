@@ -20,7 +20,7 @@ from tests.e2e.bed.faults import Laptop
 from tests.e2e.bed.product import Tunnels
 from tests.e2e.bed.wait import eventually
 
-pytestmark = [pytest.mark.loopback_site, pytest.mark.load]
+pytestmark = [pytest.mark.loopback_site, pytest.mark.long]
 
 CHROMIUM = (
     ["--browser", "chromium"],

@@ -17,7 +17,7 @@ from tests.e2e.bed.site import Site
 from tests.e2e.bed.traffic import dialing
 from tests.e2e.bed.wait import eventually
 
-pytestmark = [pytest.mark.loopback_site, pytest.mark.load]
+pytestmark = [pytest.mark.loopback_site, pytest.mark.long]
 
 
 def files_of(tunnels: Tunnels) -> int:

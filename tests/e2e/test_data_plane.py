@@ -40,7 +40,7 @@ from tests.e2e.bed.sshd import Sshd
 from tests.e2e.bed.traffic import Dial, dialing
 from tests.e2e.bed.wait import Background, eventually, for_seconds
 
-pytestmark = [pytest.mark.loopback_site, pytest.mark.load]
+pytestmark = [pytest.mark.loopback_site, pytest.mark.long]
 
 KINDS = ("local", "remote", "dynamic")
 

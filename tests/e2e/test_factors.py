@@ -17,7 +17,7 @@ from tests.e2e.bed.sshd import make_key
 from tests.e2e.bed.traffic import dialing
 from tests.e2e.bed.wait import eventually, for_seconds
 
-pytestmark = pytest.mark.load
+pytestmark = pytest.mark.long
 
 Start = Callable[..., AccountSshd]
 

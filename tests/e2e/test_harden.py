@@ -19,7 +19,7 @@ from tests.e2e.bed.sshd import Sshd, find_sshd
 
 Start = Callable[..., Sshd]
 
-pytestmark = [pytest.mark.loopback_site, pytest.mark.load]
+pytestmark = [pytest.mark.loopback_site, pytest.mark.long]
 
 
 def servers(tunnels: Tunnels, *arguments: str) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from tests.e2e.bed.product import NO_SUCH_PROFILE, NOT_AS_ASKED, OK, USAGE, Tunn
 from tests.e2e.bed.site import Site
 from tests.e2e.bed.wait import eventually
 
-pytestmark = pytest.mark.load
+pytestmark = pytest.mark.long
 
 
 def profile(site: Site, **keys: object) -> dict[str, object]:

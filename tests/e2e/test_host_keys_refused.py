@@ -22,7 +22,7 @@ from tests.e2e.bed.sshd import Sshd, fingerprint, known_hosts_line, make_key
 from tests.e2e.bed.traffic import dialing
 from tests.e2e.bed.wait import eventually
 
-pytestmark = pytest.mark.load
+pytestmark = pytest.mark.long
 
 
 class Impostor:

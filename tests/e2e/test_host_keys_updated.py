@@ -16,7 +16,7 @@ from tests.e2e.bed.sshd import Sshd, fingerprint, known_hosts_line
 from tests.e2e.bed.traffic import dialing
 from tests.e2e.bed.wait import eventually
 
-pytestmark = [pytest.mark.loopback_site, pytest.mark.load]
+pytestmark = [pytest.mark.loopback_site, pytest.mark.long]
 
 KINDS = ("ecdsa", "rsa")
 

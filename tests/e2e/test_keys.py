@@ -15,7 +15,7 @@ from tests.e2e.bed.site import Site
 from tests.e2e.bed.sshd import Sshd
 from tests.e2e.bed.traffic import dialing
 
-pytestmark = [pytest.mark.loopback_site, pytest.mark.load]
+pytestmark = [pytest.mark.loopback_site, pytest.mark.long]
 
 PASSPHRASE = "correct horse"
 

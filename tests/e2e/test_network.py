@@ -24,7 +24,7 @@ from tests.e2e.bed.traffic import Visit, dialing
 from tests.e2e.bed.wait import Background, eventually, for_seconds
 from tunnels.ssh import dial
 
-pytestmark = pytest.mark.load
+pytestmark = pytest.mark.long
 
 PORT = 5000
 """In a namespace every port is free."""

@@ -19,7 +19,7 @@ from tests.e2e.bed.site import Site
 from tests.e2e.bed.traffic import Visitors, dialing
 from tests.e2e.bed.wait import Background, eventually, for_seconds
 
-pytestmark = pytest.mark.load
+pytestmark = pytest.mark.long
 
 OUTAGE = 8.0
 """Seconds that the server is away."""

@@ -15,7 +15,7 @@ from tests.e2e.bed.ports import accepts
 from tests.e2e.bed.product import Tunnels
 from tests.e2e.bed.wait import eventually
 
-pytestmark = pytest.mark.load
+pytestmark = pytest.mark.long
 
 WEB_PORT = 8000
 

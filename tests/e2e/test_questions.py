@@ -25,6 +25,7 @@ PASSWORD = "corr3ct-h0rse"
 WRONG = "n0t-the-h0rse"
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.loopback_site,
     pytest.mark.skipif(os.geteuid() != 0, reason="accounts with passwords are made by root"),
 ]

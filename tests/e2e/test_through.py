@@ -19,7 +19,7 @@ from tests.e2e.bed.ports import free_port
 from tests.e2e.bed.product import NOT_AS_ASKED, OK, USAGE, Tunnels
 from tests.e2e.bed.site import Site
 
-pytestmark = pytest.mark.load
+pytestmark = pytest.mark.long
 
 URL = f"http://{pages.NAME}:{pages.PORT}/file"
 SAID = "hello from the far side\n"

@@ -20,7 +20,7 @@ from tests.e2e.bed.product import OK, Tunnels, profile
 from tests.e2e.bed.site import Site
 from tests.e2e.bed.traffic import dialing
 
-pytestmark = pytest.mark.load
+pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).resolve().parents[2]
 

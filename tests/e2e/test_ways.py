@@ -26,7 +26,7 @@ from tests.e2e.bed.sshd import Sshd, make_key
 from tests.e2e.bed.traffic import dialing
 from tests.e2e.bed.wait import eventually, for_seconds
 
-pytestmark = [pytest.mark.loopback_site, pytest.mark.load]
+pytestmark = [pytest.mark.loopback_site, pytest.mark.long]
 
 StartSshd = Callable[..., Sshd]
 

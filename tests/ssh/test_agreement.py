@@ -23,7 +23,7 @@ from tunnels.ssh.destination import Destination, Route
 from tunnels.ssh.keywords import KEYWORDS, Fate
 from tunnels.ssh.resolve import resolve
 
-pytestmark = [real_ssh, pytest.mark.load]
+pytestmark = [real_ssh, pytest.mark.long]
 
 HOME = pwd.getpwuid(os.getuid()).pw_dir
 ME = pwd.getpwuid(os.getuid()).pw_name

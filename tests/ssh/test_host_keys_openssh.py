@@ -26,7 +26,7 @@ from tunnels.ssh.destination import Destination
 from tunnels.ssh.host_keys import HostKeyChecker
 from tunnels.ssh.known_hosts import hashed_name
 
-pytestmark = [pytest.mark.openssh, pytest.mark.load]
+pytestmark = [pytest.mark.openssh, pytest.mark.long]
 
 Word = Literal["accepted", "unknown", "changed", "revoked"]
 
