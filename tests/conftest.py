@@ -38,6 +38,8 @@ TIME_LIMIT = 10.0
 GRACE_TURNS = 20
 """Turns of the event loop that a task which has been told to end may take to do so."""
 
+_HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP, signal.SIGCONT)
+
 _SKIPPED = pytest.StashKey[list[tuple[str, str]]]()
 
 
@@ -220,6 +222,16 @@ def home(_homes: Path) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         own.apply(patch)
         yield own.root
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    """The handlers that a test leaves, of a daemon in this process perhaps, are no other test's."""
+    before = {number: signal.getsignal(number) for number in _HANDLED}
+    yield
+    for number, handler in before.items():
+        if signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
 
 
 # --- nothing is left out in CI --------------------------------------------------------------------
