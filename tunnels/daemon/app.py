@@ -74,8 +74,7 @@ def run_daemon(config: Path, *, ready: Callable[[str], None]) -> int:
         _log.exception("the daemon ended with an error")
         raise
     finally:
-        handler.close()
-        lock.release()
+        handler.close()  # the lock is the kernel's to release: whoever waits for it waits for the end of this process
 
 
 def _wait_for(lock: control_socket.Lock) -> bool:
