@@ -13,7 +13,7 @@ from asyncssh.packet import Boolean, PacketDecodeError, SSHPacket, String, UInt3
 from tests.forwarding.fakes import KIB, MIB, RecordingEnd, turns
 from tunnels.forwarding.channel import Channel
 from tunnels.ssh.channel import LARGEST_DATA, SMALLEST_DATA, ForwardChannel
-from tunnels.ssh.window import INITIAL, RESERVE, Reserve
+from tunnels.ssh.window import INITIAL, RESERVE, Budget
 
 OPEN, CONFIRMED, REFUSED = 90, 91, 92
 ADJUST, DATA, EXTENDED, EOF, CLOSE, REQUEST, SUCCESS, FAILURE = 93, 94, 95, 96, 97, 98, 99, 100
@@ -95,10 +95,8 @@ class Far:
         self.wire = FakeWire(self.conn)
         self.round_trip: float | None = None
         self.end = end or RecordingEnd()
-        self.reserve = Reserve()
-        self.channel = ForwardChannel(
-            self.conn, cast("Any", self.wire), lambda: self.round_trip, self.reserve
-        )
+        self.budget = Budget()
+        self.channel = ForwardChannel(self.conn, cast("Any", self.wire), lambda: self.round_trip, self.budget)
 
     async def begin(self) -> asyncio.Task[None]:
         """Ask the server for the channel."""
@@ -654,11 +652,11 @@ async def test_what_a_window_has_grown_by_is_for_others_when_the_channel_has_end
     far = await opened()
     far.round_trip = 3600.0
     far.says(bytes(INITIAL // 2))
-    assert far.reserve.left == RESERVE - INITIAL
+    assert far.budget.reserve == RESERVE - INITIAL
     far.channel.close()
     far.packet(CLOSE)
     assert far.forgotten
-    assert far.reserve.left == RESERVE
+    assert far.budget.reserve == RESERVE
 
 
 async def test_who_has_closed_or_heard_the_end_opens_no_window() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunnels.ssh.window import INITIAL, LARGEST, RESERVE, Reserve, Window
+from tunnels.ssh.window import INITIAL, LARGEST, RESERVE, SMALLEST, TOGETHER, Budget, Window
 
 HALF = INITIAL // 2
 
@@ -18,8 +18,12 @@ class Path:
         self.now = 100.0
         self.round_trip = round_trip
 
-    def window(self, size: int = INITIAL) -> Window:
-        return Window(lambda: self.now, lambda: self.round_trip, size)
+    def window(self, budget: Budget | None = None, size: int | None = None) -> Window:
+        return Window(lambda: self.now, lambda: self.round_trip, budget, size)
+
+    def windows(self, count: int, budget: Budget | None = None) -> list[Window]:
+        budget = budget or Budget()
+        return [self.window(budget) for _ in range(count)]
 
 
 def use_up(window: Window) -> None:
@@ -110,8 +114,7 @@ def test_a_window_may_be_large_from_the_beginning() -> None:
 
 def test_the_windows_of_a_connection_share_what_they_may_grow_by() -> None:
     """A reader may stop at any time: two hundred of them cost 2 MiB each and `RESERVE`, and not 16 MiB each."""
-    path, reserve = Path(), Reserve()
-    windows = [Window(lambda: path.now, lambda: 0.1, reserve=reserve) for _ in range(200)]
+    windows = Path(0.1).windows(200)
     for window in windows:
         for _ in range(10):
             use_up(window)
@@ -122,8 +125,8 @@ def test_the_windows_of_a_connection_share_what_they_may_grow_by() -> None:
 
 
 def test_a_window_that_is_closed_leaves_its_growth_to_others() -> None:
-    path, reserve = Path(), Reserve(INITIAL)
-    first, second = (Window(lambda: path.now, lambda: 0.1, reserve=reserve) for _ in range(2))
+    budget = Budget(INITIAL)
+    first, second = Path(0.1).windows(2, budget)
     for window in (first, second):
         use_up(window)
         window.grant()
@@ -133,4 +136,61 @@ def test_a_window_that_is_closed_leaves_its_growth_to_others() -> None:
     use_up(second)
     second.grant()
     assert second.size == 2 * INITIAL
-    assert reserve.left == 0
+    assert budget.reserve == 0
+
+
+def test_a_few_windows_begin_with_what_openssh_gives() -> None:
+    assert {window.size for window in Path().windows(TOGETHER // INITIAL)} == {INITIAL}
+
+
+def test_the_more_windows_there_are_the_smaller_a_new_one_begins() -> None:
+    """Two hundred times 2 MiB, read by the server before anybody wants them, keep a core of it busy for long."""
+    sizes = [window.size for window in Path().windows(2000)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[199] == TOGETHER // 200
+    assert sizes[-1] == SMALLEST
+
+
+def test_windows_that_were_there_before_the_many_shrink_to_their_share() -> None:
+    path, budget = Path(0.001), Budget()
+    first = path.window(budget)
+    crowd = path.windows(199, budget)
+    for _ in range(20):
+        path.now += 1
+        left = first.left
+        use_up(first)
+        if not first.grant():
+            assert first.left < left  # what was granted is used up, and nothing is taken back
+    assert first.size == TOGETHER // 200
+    for window in crowd:
+        window.close()
+        window.close()
+    path.now += 1
+    use_up(first)
+    first.grant()
+    assert first.left == first.size == INITIAL
+
+
+@pytest.mark.parametrize("round_trip", [0.0001, 0.001, 0.010])
+def test_the_one_that_is_used_among_many_that_are_idle_grows_to_what_it_would_have_alone(
+    round_trip: float,
+) -> None:
+    path, budget = Path(round_trip), Budget()
+    *_, last = path.windows(300, budget)
+    assert last.size == SMALLEST
+    for _ in range(10):
+        path.now += 1.9 * round_trip
+        use_up(last)
+        last.grant()
+    assert last.left == last.size == INITIAL
+    assert budget.reserve == RESERVE
+
+
+def test_it_grows_as_large_on_a_long_path_as_any() -> None:
+    path = Path(0.1)
+    *_, last = path.windows(300)
+    for _ in range(10):
+        path.now += 0.1
+        use_up(last)
+        last.grant()
+    assert last.left == last.size == LARGEST

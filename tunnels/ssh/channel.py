@@ -27,7 +27,7 @@ from tunnels.forwarding.channel import ChannelEnd
 from tunnels.ssh import channel_packets as packets
 from tunnels.ssh.channel_open import uint32
 from tunnels.ssh.kept import Kept
-from tunnels.ssh.window import INITIAL, Reserve, Window
+from tunnels.ssh.window import Budget, Window
 from tunnels.ssh.wire import Wire
 
 #: Bytes of data that the server may put into one packet. OpenSSH's client says 32 KiB (CHAN_TCP_PACKET_DEFAULT);
@@ -60,9 +60,9 @@ class ForwardChannel:
         conn: Any,
         wire: Wire,
         round_trip: Callable[[], float | None],
-        reserve: Reserve | None = None,
+        budget: Budget | None = None,
         *,
-        window: int = INITIAL,
+        window: int | None = None,
     ) -> None:
         """``conn`` is asyncssh's, ``round_trip`` gives the seconds to the server and back; see `Window`.
 
@@ -73,7 +73,7 @@ class ForwardChannel:
         self._conn = conn
         self._wire = wire
         self._end: ChannelEnd | None = None
-        self._in = Window(time.monotonic, round_trip, window, reserve)
+        self._in = Window(time.monotonic, round_trip, budget, window)
         self._out = 0  # bytes that the far end takes before it has to say more
         self._largest = 0  # bytes of data in one packet to the far end
         self._peer = -1  # the far end's number

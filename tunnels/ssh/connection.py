@@ -33,7 +33,7 @@ from tunnels.ssh.proxy_command import ProxyCommand
 from tunnels.ssh.remote_socket import Inspector
 from tunnels.ssh.round_trip import RoundTrip
 from tunnels.ssh.stock import StockSession
-from tunnels.ssh.window import Reserve
+from tunnels.ssh.window import Budget
 from tunnels.tasks import TaskScope
 
 _log = logging.getLogger("tunnels")
@@ -75,7 +75,7 @@ class SshConnection:
         self._guard_link()
         tolerate_late_packets(conn)
         self._round_trip = RoundTrip(conn)
-        self._reserve = Reserve()
+        self._budget = Budget()
         client.on_lost = self._lost
         if client.lost:  # between the login and now
             asyncio.get_running_loop().call_soon(self._lost, client.lost[0])
@@ -146,7 +146,7 @@ class SshConnection:
                 if self._wire is None:
                     await self._open_stock(end, connect, origin)
                 else:
-                    channel = ForwardChannel(self._conn, self._wire, self._round_trip_seconds, self._reserve)
+                    channel = ForwardChannel(self._conn, self._wire, self._round_trip_seconds, self._budget)
                     await channel.open(end, *direct(connect, origin))
         except asyncssh.ChannelOpenError as exc:
             self._disown(end)
@@ -228,7 +228,7 @@ class SshConnection:
             return None
 
         def accepting() -> remote_listen.Accepted:
-            channel = ForwardChannel(self._conn, wire, self._round_trip_seconds, self._reserve)
+            channel = ForwardChannel(self._conn, wire, self._round_trip_seconds, self._budget)
             return remote_listen.Accepted(channel, self._scope)
 
         return accepting
