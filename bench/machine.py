@@ -16,7 +16,7 @@ def describe() -> dict[str, str]:
     return {
         "processor": f"{_processor()}, {len(_usable())} cores{_aes()}",
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
-        "kernel": f"{platform.system()} {_kernel()}, TCP {_congestion_control()}",
+        "kernel": f"{platform.system()} {_kernel()}, TCP {congestion_control()}",
         "OpenSSH": _openssh(),
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
         **{name: _version(name) for name in ("asyncssh", "cryptography", "uvloop")},
@@ -53,7 +53,8 @@ def _kernel() -> str:
     return platform.release().partition("-")[0]
 
 
-def _congestion_control() -> str:
+def congestion_control() -> str:
+    """Return how TCP here, or in the namespace of this thread, avoids congestion; nothing if it does not say."""
     path = Path("/proc/sys/net/ipv4/tcp_congestion_control")
     return path.read_text().strip() if path.exists() else "unknown"
 

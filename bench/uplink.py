@@ -11,6 +11,7 @@ from bench.beside import bulk_beside
 from bench.contestants import Contestant, Load, open_all, product, ssh
 from bench.distance import cable, why_not
 from bench.latency import SIZE
+from bench.machine import congestion_control
 from bench.table import Figure, ratio
 from tests.e2e.bed import netns
 from tests.e2e.bed.faults import PLAIN, FarSshd
@@ -34,6 +35,7 @@ def measure(*, quick: bool = False) -> list[Figure]:
     rates: dict[str, list[float]] = {}
     with ExitStack() as running:
         near, far = running.enter_context(cable(ROUND_TRIP))
+        what += f", TCP {near.call(congestion_control)}"
         for host in (near, far):
             shape = ["rate", RATE, "burst", "64k", "latency", QUEUE]
             netns.run(
