@@ -223,6 +223,26 @@ def test_a_terminal_that_was_left_in_a_raw_mode_is_good_enough_to_ask_on(desk: P
 
 # --- signals, to a command on a terminal of its own -----------------------------------------------
 
+
+def test_what_is_typed_as_soon_as_a_suspended_question_is_back_is_its_answer(
+    desk: Pty, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = desk.terminal
+
+    def stop_and_continue(_process: int, number: int) -> None:
+        assert number == signal.SIGTSTP
+        terminal._resume(signal.SIGCONT, None)  # in the middle of kill(2), as Python does it
+        desk.has_typed("s3cret\n")
+
+    with terminal.quiet(), terminal.question("Password:", secret=True):
+        desk.has_typed("half\n")
+        monkeypatch.setattr(os, "kill", stop_and_continue)
+        terminal._suspend(signal.SIGTSTP, None)
+        monkeypatch.undo()
+        assert desk.waiting(), "it was thrown away"
+        assert terminal.take() == "s3cret"
+
+
 PROGRAM = """
 from tunnels.terminal import Terminal
 terminal = Terminal(0)

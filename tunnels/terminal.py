@@ -61,6 +61,7 @@ class Terminal:
         self._prompt: str | None = None  # of the question that is being asked
         self._asked = False  # at least one question
         self._typed = b""  # of a line that has not ended yet
+        self._back = True  # from being suspended
 
     # --- the terminal's modes ---------------------------------------------------------------------
 
@@ -131,10 +132,12 @@ class Terminal:
 
     def _suspend(self, _number: int, _frame: FrameType | None) -> None:
         self._give_back()
+        self._back = False
         signal.signal(signal.SIGTSTP, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGTSTP)  # returns after SIGCONT, whose handler comes next
+        os.kill(os.getpid(), signal.SIGTSTP)  # returns after SIGCONT, and mostly after its handler
         signal.signal(signal.SIGTSTP, self._suspend)
-        self._come_back()
+        if not self._back:  # the second time would throw away what the person has typed since the first
+            self._come_back()
 
     def _resume(self, _number: int, _frame: FrameType | None) -> None:
         self._come_back()
@@ -145,6 +148,7 @@ class Terminal:
                 os.write(sys.stderr.fileno(), f"\n{self._prompt} ".encode(sys.stderr.encoding, "replace"))
 
     def _come_back(self) -> None:
+        self._back = True
         self._typed = b""
         with contextlib.suppress(termios.error):
             self._set(shows=self._shows, asking=self._prompt is not None)
