@@ -12,7 +12,8 @@ from asyncssh.packet import Boolean, PacketDecodeError, SSHPacket, String, UInt3
 
 from tests.forwarding.fakes import KIB, MIB, RecordingEnd, turns
 from tunnels.forwarding.channel import Channel
-from tunnels.ssh.channel import LARGEST_DATA, SMALLEST_DATA, ForwardChannel
+from tunnels.ssh.channel import LARGEST_DATA, ForwardChannel
+from tunnels.ssh.channel_packets import SMALLEST_DATA
 from tunnels.ssh.window import INITIAL, RESERVE, Budget
 
 OPEN, CONFIRMED, REFUSED = 90, 91, 92

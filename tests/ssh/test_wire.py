@@ -25,13 +25,14 @@ from tests.ssh.plane import GCM, LOOPBACK, Captured, Held, Plane, Talker, connec
 from tunnels.ssh import gcm, wire
 from tunnels.ssh.buffers import LARGEST_PACKET
 from tunnels.ssh.channel import ForwardChannel
+from tunnels.ssh.channel_packets import MSG_DATA
 from tunnels.ssh.onward import Onward
-from tunnels.ssh.wire import MSG_CHANNEL_DATA, Wire
+from tunnels.ssh.wire import Wire
 from tunnels.tasks import TaskScope
 
 every_loop = fakes.every_loop
 
-IGNORE, GLOBAL, ADJUST, REQUEST = 2, 80, 93, 98
+IGNORE, GLOBAL, CONFIRMATION, ADJUST, EOF, CLOSE, REQUEST = 2, 80, 91, 93, 96, 97, 98
 
 
 @pytest.fixture
@@ -401,7 +402,7 @@ async def end_by_data(body: bytes, fast: bool) -> str:
         else:
             await plane.conn.create_connection(Listening, "held", 7)
             held = plane.server.held[-1]
-        plane.server.conn.send_packet(MSG_CHANNEL_DATA, UInt32(held.chan._send_chan) + body)
+        plane.server.conn.send_packet(MSG_DATA, UInt32(held.chan._send_chan) + body)
         return type(await plane.gone()).__name__
 
 
@@ -421,6 +422,67 @@ async def test_data_that_is_not_as_long_as_it_says_ends_the_connection(body: byt
     assert await end_by_data(body, fast=True) == await end_by_data(body, fast=False) == "ProtocolError"
 
 
+@pytest.mark.usefixtures("every_loop")
+async def test_of_what_every_client_costs_asyncssh_reads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That would open each packet twice; a new client took a third more of the processor."""
+    read: list[int] = []
+    real = asyncssh.SSHClientConnection._finish_recv_packet
+
+    def finish(conn: Any, kind: int, *args: Any, **options: Any) -> None:
+        read.append(kind)
+        real(conn, kind, *args, **options)
+
+    async with connected() as plane:
+        await talk(plane, 1, 10)
+        monkeypatch.setattr(asyncssh.SSHClientConnection, "_finish_recv_packet", finish)
+        await talk(plane, 1, 10)
+        assert set(read) == {IGNORE}  # which an asyncssh that is not ours sends before each packet
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        (CONFIRMATION, UInt32(1) + UInt32(MIB) + UInt32(32 * KIB)),  # which was never asked for
+        (CONFIRMATION, UInt32(1) + UInt32(MIB)),
+        (EOF, b"?"),
+        (CLOSE, b"?"),
+    ],
+)
+async def test_a_small_packet_that_is_not_as_it_should_be_ends_the_connection(kind: int, body: bytes) -> None:
+    async with connected() as plane:
+        end = RecordingEnd()
+        _, held = await plane.hold(end)
+        plane.server.conn.send_packet(kind, UInt32(held.chan._send_chan) + body)
+        assert type(await plane.gone()).__name__ == "ProtocolError"
+        assert "eof" not in end.told
+
+
+async def test_an_end_of_file_that_comes_twice_ends_the_connection() -> None:
+    async with connected() as plane:
+        end = RecordingEnd()
+        _, held = await plane.hold(end)
+        for _ in range(2):
+            plane.server.conn.send_packet(EOF, UInt32(held.chan._send_chan))
+        assert type(await plane.gone()).__name__ == "ProtocolError"
+        assert end.told.count("eof") == 1
+
+
+@pytest.mark.parametrize("pad", [10, 11, 15, 255])
+async def test_a_packet_whose_padding_is_longer_than_the_packet_is_no_end_of_file(pad: int) -> None:
+    async with connected() as plane:
+        end = RecordingEnd()
+        _, held = await plane.hold(end)
+        plain = bytes((pad, EOF)) + UInt32(held.chan._send_chan) + bytes(10)
+        sealed = memoryview(bytearray(64))
+        size = gcm.Sealer(plane.server.conn._send_encryption).seal(memoryview(plain), 16, sealed, 0)
+        plane.server.conn._transport.write(bytes(sealed[:size]))
+        if pad == 10:
+            await until(lambda: "eof" in end.told)
+        else:
+            await plane.gone()
+            assert "eof" not in end.told
+
+
 async def test_a_server_that_exceeds_the_window_ends_the_connection() -> None:
     async with connected() as plane:
         end = RecordingEnd()
@@ -435,7 +497,7 @@ async def test_a_server_that_exceeds_the_window_ends_the_connection() -> None:
 async def test_a_packet_for_a_channel_that_never_was_ends_the_connection() -> None:
     async with connected() as plane:
         await plane.hold(RecordingEnd())
-        plane.server.conn.send_packet(MSG_CHANNEL_DATA, UInt32(4711), String(b"x"))
+        plane.server.conn.send_packet(MSG_DATA, UInt32(4711), String(b"x"))
         assert "4711" in str(await plane.gone())
 
 
@@ -447,7 +509,7 @@ async def test_a_packet_for_a_channel_that_was_just_closed_is_ignored() -> None:
         channel.close()
         held.chan.close()
         await until(lambda: "lost" in end.told)
-        plane.server.conn.send_packet(MSG_CHANNEL_DATA, UInt32(number), String(b"late"))
+        plane.server.conn.send_packet(MSG_DATA, UInt32(number), String(b"late"))
         await talk_beside(plane, KIB)
         assert not plane.conn.is_closed()
 
@@ -457,7 +519,7 @@ async def test_the_largest_packet_is_taken() -> None:
         end = RecordingEnd()
         _, held = await plane.hold(end)
         data = random.Random(1).randbytes(LARGEST_PACKET - 100)
-        plane.server.conn.send_packet(MSG_CHANNEL_DATA, UInt32(held.chan._send_chan), String(data))
+        plane.server.conn.send_packet(MSG_DATA, UInt32(held.chan._send_chan), String(data))
         await until(lambda: end.data == data)
 
 

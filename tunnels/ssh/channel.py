@@ -3,7 +3,8 @@
 asyncssh's own channel is made for terminals and files as well. This one only forwards: it keeps no more than
 one window of what the far end has sent and one read of what the client has sent, it makes no task, and none
 of what it calls back can end the connection. asyncssh looks it up by its number and calls the methods whose
-names it knows (`process_…`); `wire.Wire` calls `data` and `window_adjusted`.
+names it knows (`process_…`); `wire.Wire` calls those of `channel_packets.Receiver`, which answer false, and
+change nothing, where the server must not say this, or not now: asyncssh then asks again, and is told why.
 
 ::
 
@@ -34,14 +35,8 @@ from tunnels.ssh.wire import Wire
 #: what is larger saves us work for each packet, and makes others on the same connection wait longer.
 LARGEST_DATA = 64 * 1024
 
-#: Bytes that the server has to take in one packet. Nothing sends so little; one who says so wants to see us busy.
-SMALLEST_DATA = 256
-
-#: Bytes for a window to be allowed at most (RFC 4254 section 5.2).
-_LARGEST_WINDOW = 0xFFFFFFFF
-
 _GONE = "SSH connection closed"
-_TOO_SMALL = "Maximum packet size too small"
+_NOT_ASKED = "Channel not being opened"
 
 
 class ForwardChannel:
@@ -117,32 +112,34 @@ class ForwardChannel:
                 self.abort()
             raise
 
-    def process_open_confirmation(
-        self, send_chan: int, send_window: int, send_pktsize: int, packet: Any
-    ) -> None:
+    def process_open_confirmation(self, peer: int, window: int, largest: int, packet: Any) -> None:
+        """The server has opened it, which `Wire` has not taken."""
+        packet.check_end()  # where this raises, the end of the connection is what `open` is told
+        if not self.confirmed(peer, window, largest):
+            raise asyncssh.ProtocolError(_NOT_ASKED if self._opening is None else packets.TOO_SMALL)
+
+    def confirmed(self, peer: int, window: int, largest: int) -> bool:
         """The server has opened it."""
         opening = self._opening
-        if opening is None:
-            raise asyncssh.ProtocolError("Channel not being opened")
-        packet.check_end()  # where this raises, the end of the connection is what `open` is told
-        if send_pktsize < SMALLEST_DATA:
-            raise asyncssh.ProtocolError(_TOO_SMALL)
+        if opening is None or largest < packets.SMALLEST_DATA:
+            return False
         self._opening = None
-        self._opened(send_chan, send_window, send_pktsize)
+        self._opened(peer, window, largest)
         if opening.done():  # cancelled
             self._end = None
             self.abort()
-            return
+            return True
         opening.set_result(None)
         assert self._end is not None
         self._end.connection_made(self)
         self._end.session_started()
+        return True
 
     def process_open_failure(self, code: int, reason: str, lang: str) -> None:
         """The server refuses."""
         opening, self._opening = self._opening, None
         if opening is None:
-            raise asyncssh.ProtocolError("Channel not being opened")
+            raise asyncssh.ProtocolError(_NOT_ASKED)
         self._forget()
         if not opening.done():
             opening.set_exception(asyncssh.ChannelOpenError(code, reason, lang))
@@ -152,8 +149,8 @@ class ForwardChannel:
     ) -> None:
         """Answer the server, which wants to open one, when ``find`` says who takes it."""
         try:
-            if send_pktsize < SMALLEST_DATA:
-                raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, _TOO_SMALL)
+            if send_pktsize < packets.SMALLEST_DATA:
+                raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, packets.TOO_SMALL)
             found = await find()
         except asyncssh.ChannelOpenError as refusal:
             self._forget()
@@ -285,7 +282,7 @@ class ForwardChannel:
     # --- from the far end -------------------------------------------------------------------------
 
     def data(self, data: memoryview) -> bool:
-        """Bytes have come; false where that is against the protocol. They are ours only until this returns."""
+        """Bytes have come. They are ours only until this returns."""
         size = len(data)
         window = self._in
         if size > window.left or self._eof_got or self._close_got or self._peer < 0:
@@ -330,8 +327,8 @@ class ForwardChannel:
             self._grant()
 
     def window_adjusted(self, more: int) -> bool:
-        """The far end takes more; false where that is against the protocol."""
-        if self._out + more > _LARGEST_WINDOW or self._peer < 0:
+        """The far end takes more."""
+        if self._out + more > packets.LARGEST_WINDOW or self._peer < 0:
             return False
         self._out += more
         if self._pending and not self.queued:
@@ -341,20 +338,21 @@ class ForwardChannel:
                 self.pump(self._out)  # nobody else waits
         return True
 
-    def eof_came(self) -> None:
-        """The far end has sent its last byte. Raises asyncssh.ProtocolError where it had said so before."""
-        if self._eof_got:
-            raise asyncssh.ProtocolError("Channel not open for sending")
+    def eof_came(self) -> bool:
+        """The far end has sent its last byte."""
+        if self.ended or self._peer < 0:
+            return False
         self._eof_got = True
         self._tell()
+        return True
 
-    def close_came(self) -> None:
+    def close_came(self) -> bool:
         """The far end has closed its side, and expects the same of us (RFC 4254 section 5.3)."""
+        if self._close_got or self._peer < 0:
+            return False
         self._close_got = True
-        if not self._close_sent:
-            self._send_close()
-        else:
-            self._tell()
+        (self._tell if self._close_sent else self._send_close)()
+        return True
 
     def request_came(self, *, wants_answer: bool) -> None:
         """The far end asks for something, and we have nothing to give."""

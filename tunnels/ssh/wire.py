@@ -30,6 +30,7 @@ from cryptography.exceptions import InvalidTag
 
 from tunnels.ssh.buffers import LARGEST_BACKLOG, LARGEST_DEFERRED, LARGEST_PACKET, WRITE, buffers
 from tunnels.ssh.carrier import Carrier
+from tunnels.ssh.channel_packets import MSG_DATA, MSG_WINDOW_ADJUST, carry
 from tunnels.ssh.gcm import OVERHEAD, TAG, Opener, Sealer, can_borrow, padding
 
 if TYPE_CHECKING:
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
 #: Message numbers (RFC 4253 section 12, RFC 4254 section 9).
 MSG_IGNORE = 2
 MSG_KEX_LAST = 49
-MSG_CHANNEL_WINDOW_ADJUST = 93
-MSG_CHANNEL_DATA = 94
 
 #: Bytes that one channel sends before it is the turn of the next one.
 QUANTUM = 64 * 1024
@@ -184,21 +183,25 @@ class Wire(asyncio.BufferedProtocol):
             except InvalidTag:  # which asyncssh finds too, and ends the connection
                 break
             pad, message, number, amount = _DATA_HEADER.unpack_from(opened)
-            if message == MSG_CHANNEL_DATA:
+            if message == MSG_DATA:
                 channel = channels.get(number)
                 if not getattr(channel, "carries", False):  # none, or one of asyncssh's own
                     break
                 # Where it is against the protocol, asyncssh asks the channel again, which then says so.
                 if 10 + amount + pad != count or not channel.data(opened[10 : 10 + amount]):
                     break
-            elif message == MSG_CHANNEL_WINDOW_ADJUST:
+            elif message == MSG_WINDOW_ADJUST:
                 channel = channels.get(number)
                 if not getattr(channel, "carries", False):
                     break
                 if 10 + pad != count or not channel.window_adjusted(amount):
                     break
             else:
-                break
+                channel = channels.get(number)
+                if not getattr(channel, "carries", False):
+                    break
+                if 6 + pad > count or not carry(message, opened[6 : count - pad], channel):
+                    break
             opener.count()
             conn._recv_seq = (conn._recv_seq + 1) & _WRAP  # noqa: SLF001
             at = end
@@ -303,7 +306,7 @@ class Wire(asyncio.BufferedProtocol):
             if pad < 4:
                 pad += 16
             total = 10 + count + pad
-            _DATA_HEADER.pack_into(plain, 0, pad, MSG_CHANNEL_DATA, channel, count)
+            _DATA_HEADER.pack_into(plain, 0, pad, MSG_DATA, channel, count)
             plain[10 : 10 + count] = data[at:end]
             plain[10 + count : total] = self._noise.take(pad)
             written = sealer.seal(plain, total, sealed, written)
@@ -318,7 +321,7 @@ class Wire(asyncio.BufferedProtocol):
         for at in range(0, len(data), largest):
             piece = data[at : at + largest]
             header = channel.to_bytes(4, "big") + len(piece).to_bytes(4, "big")
-            self.send_packet(MSG_CHANNEL_DATA, header, bytes(piece))
+            self.send_packet(MSG_DATA, header, bytes(piece))
 
     def _rekey_due(self) -> bool:
         conn = self._conn
