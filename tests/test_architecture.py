@@ -32,6 +32,7 @@ ROOMS: dict[str, tuple[set[str], str]] = {
     "errors": (set(), "everything stands on it"),
     "core": ({"errors"}, "pure: values and decisions"),
     "tasks": (set(), "a tool that knows nothing of tunnels"),
+    "turns": (set(), "a tool for sockets, whoever's they are"),
     "paths": ({"errors"}, "where files are, and no more"),
     "profiles": ({"core", "errors"}, "text becomes values; the command line needs it without the engine"),
     "opened": (
@@ -71,7 +72,7 @@ ROOMS: dict[str, tuple[set[str], str]] = {
     "ssh": (
         {
             *("core", "errors", "forwarding.channel", "open_files", "password_command", "system_keyring"),
-            "tasks",
+            *("tasks", "turns"),
         },
         "makes connections; of what moves on them it knows the shape of a channel",
     ),

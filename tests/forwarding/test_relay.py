@@ -15,7 +15,7 @@ from tests.forwarding import fakes
 from tests.forwarding.fakes import KIB, MIB, ONE_READ, Coupled, coupled, turns, until
 from tunnels.errors import ConnectionLost
 from tunnels.forwarding import relay as relays
-from tunnels.forwarding.relay import EARLY_LIMIT, Counters, SocketEnd, reset
+from tunnels.forwarding.relay import EARLY_LIMIT, READ, Counters, SocketEnd, reset
 
 every_loop = fakes.every_loop
 pytestmark = pytest.mark.usefixtures("every_loop")
@@ -542,6 +542,26 @@ async def test_what_goes_to_the_socket_directly_and_what_is_queued_stay_in_order
         await until(lambda: not relay.channel.kept)
         relay.channel.deliver_eof()
         assert await hearing == speech
+
+
+@pytest.mark.usefixtures("every_loop")
+async def test_a_client_that_always_has_more_lets_others_have_their_turn() -> None:
+    """uvloop would read from it up to 32 times, and look at nobody else meanwhile."""
+    async with coupled() as relay:
+        transport = relay.end.transport
+        assert transport is not None
+        relay.end.buffer_updated(READ - 1)
+        assert transport.is_reading()
+        relay.end.buffer_updated(READ)
+        assert not transport.is_reading()
+        await turns()
+        assert transport.is_reading()
+        relay.end.buffer_updated(READ)
+        relay.end.pause_for_link()  # by somebody else's bytes, in between
+        await turns()
+        assert not transport.is_reading()
+        relay.end.resume_for_link()
+        assert transport.is_reading()
 
 
 async def test_a_channel_that_opens_while_its_client_takes_nothing_is_stopped() -> None:

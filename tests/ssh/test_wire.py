@@ -748,6 +748,23 @@ async def test_a_dead_server_is_found_and_one_that_only_sends_is_not_asked() -> 
 # --- shapes ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("every_loop")
+async def test_a_server_that_always_has_more_lets_the_clients_have_their_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with connected() as plane:
+        transport = plane.conn._transport
+        monkeypatch.setattr(Wire, "_read", lambda _, data, size: size)
+        plane.wire.buffer_updated(len(plane.wire.get_buffer(-1)) - 1)
+        assert transport.is_reading()
+        plane.wire.buffer_updated(len(plane.wire.get_buffer(-1)))
+        assert not transport.is_reading()
+        await turns()
+        assert transport.is_reading()
+        monkeypatch.undo()
+        await talk(plane, 1, 100)
+
+
 async def test_the_wire_is_the_protocol_of_the_socket_and_goes_on_reading_while_it_takes_over() -> None:
     async with connected(wire=False) as plane:
         end = RecordingEnd()

@@ -1,8 +1,7 @@
 """Couples a socket and a channel by callbacks: no task, no queue and no copy of ours per chunk.
 
-Every callback runs to its end without waiting, so a chunk goes from one kernel buffer to the other
-in one stack: read into a buffer that all sockets share, and written straight to the other descriptor.
-What the two ends must keep to, each found by breaking it:
+Every callback runs to its end without waiting, so a chunk goes from one kernel buffer to the other in one stack:
+read into a buffer that all sockets share, and written straight to the other descriptor. What the two ends keep to:
 
 Half-close
     An end of file travels and ends only its own direction (RFC 4254 section 5.3, RFC 9293 section 3.6).
@@ -13,12 +12,11 @@ Back-pressure, towards the socket
     Reading from the channel stops with the first byte that the kernel does not take. The cost of a
     stalled reader is what the channel keeps: one window.
 A cut is no end
-    When the SSH connection goes, the sockets of its channels are reset: a program must never take a
-    truncated answer for a complete one. A channel that the far end closes is an end like any other;
-    SSH has no reset to pass on, and asyncssh swallows an end-of-file that a close follows at once.
-    A unix socket has no reset either: its peer sees an end of file, which it cannot tell from a complete
-    answer, unless it has sent what we had not read yet (then ECONNRESET, unix(7)). Who needs to know
-    listens on a port.
+    When the SSH connection goes, the sockets of its channels are reset: a program must never take a truncated
+    answer for a complete one. A channel that the far end closes is an end like any other; SSH has no reset to
+    pass on. A unix socket has no reset either: its peer sees an end of file, which it cannot tell from a complete
+    answer, unless it has sent what we had not read yet (then ECONNRESET, unix(7)). Who needs to know listens on
+    a port.
 """
 
 from __future__ import annotations
@@ -40,7 +38,7 @@ EARLY_LIMIT = 64 * 1024
 READ = 256 * 1024
 
 # Why reading from the socket is paused; it goes on when no reason is left.
-_EARLY, _CHANNEL, _LINK = 1, 2, 4
+_EARLY, _CHANNEL, _LINK, _TURN = 1, 2, 4, 8
 
 # l_onoff, l_linger: closing sends RST and discards what is queued (socket(7), SO_LINGER).
 _LINGER_RESET = struct.pack("ii", 1, 0)
@@ -169,6 +167,9 @@ class SocketEnd(asyncio.BufferedProtocol):
             send(self._buffer[:nbytes])
         except OSError:  # nobody takes it any more (RFC 4254 section 5.3); the end follows
             pass
+        if nbytes == READ:  # there may be more, but others have their turn first (`turns`)
+            self._pause(_TURN)
+            asyncio.get_running_loop().call_soon(self._resume, _TURN)
 
     def data_received(self, data: bytes | memoryview) -> None:
         """Bytes from the socket: on to the channel."""
@@ -263,7 +264,7 @@ class SocketEnd(asyncio.BufferedProtocol):
         self._pause(_CHANNEL)
 
     def resume_for_channel(self) -> None:
-        """The channel's buffer has room again."""
+        """It has room again."""
         self._resume(_CHANNEL)
 
     def pause_for_link(self) -> None:

@@ -32,6 +32,7 @@ from tunnels.ssh.buffers import LARGEST_BACKLOG, LARGEST_DEFERRED, LARGEST_PACKE
 from tunnels.ssh.carrier import Carrier
 from tunnels.ssh.channel_packets import MSG_DATA, MSG_WINDOW_ADJUST, carry
 from tunnels.ssh.gcm import OVERHEAD, TAG, Opener, Sealer, can_borrow, padding
+from tunnels.turns import let_others
 
 if TYPE_CHECKING:
     from tunnels.ssh.channel import ForwardChannel
@@ -51,7 +52,6 @@ _SMALLEST = 4 + 16 + TAG
 
 _LENGTH = struct.Struct(">I")
 _DATA_HEADER = struct.Struct(">BBII")  # padding length, message, channel, bytes
-_EMPTY_IGNORE = (b"\0\0\0\0",)
 _WRAP = 0xFFFFFFFF
 
 
@@ -134,6 +134,8 @@ class Wire(asyncio.BufferedProtocol):
         incoming, size = self._incoming, len(self._rest) + nbytes
         done = self._read(incoming, size)
         self._rest = b"" if done >= size else bytes(incoming[done:size])
+        if size >= len(incoming):
+            let_others(self._transport)
 
     def _data_received(self, data: bytes, datatype: int | None = None) -> None:
         """Bytes have come through another connection."""
@@ -258,7 +260,7 @@ class Wire(asyncio.BufferedProtocol):
     def send_packet(self, pkttype: int, *args: bytes, handler: Any = None) -> None:
         """Send a packet; what asyncssh and the channels call."""
         conn = self._conn
-        if pkttype == MSG_IGNORE and args == _EMPTY_IGNORE:
+        if pkttype == MSG_IGNORE and args == (b"\0\0\0\0",):
             # asyncssh sends one before each packet, against an attack on CBC ciphers (CVE-2008-5161).
             if b"-cbc" not in conn._enc_alg_cs:  # noqa: SLF001
                 return
@@ -296,8 +298,7 @@ class Wire(asyncio.BufferedProtocol):
         size, at, packets, carried, written = len(data), 0, 0, 0, 0
         largest = min(largest, _LARGEST_DATA)
         while at < size:
-            end = at + largest
-            end = min(end, size)
+            end = min(at + largest, size)
             count = end - at
             if written and written + count + 9 + OVERHEAD > WRITE:
                 self._write(written)
@@ -325,10 +326,9 @@ class Wire(asyncio.BufferedProtocol):
 
     def _rekey_due(self) -> bool:
         conn = self._conn
-        return bool(
-            conn._rekey_bytes_sent >= conn._rekey_bytes  # noqa: SLF001
-            or (conn._rekey_seconds and time.monotonic() >= conn._rekey_time)  # noqa: SLF001
-        )
+        if conn._rekey_bytes_sent >= conn._rekey_bytes:  # noqa: SLF001
+            return True
+        return bool(conn._rekey_seconds and time.monotonic() >= conn._rekey_time)  # noqa: SLF001
 
     def _write(self, size: int) -> None:
         """Write the first sealed bytes: to the socket what it takes, and the rest to its transport."""
