@@ -81,6 +81,10 @@ class Wireless(asyncio.Transport):
         """Return a descriptor that nothing comes out of."""
         return self._nowhere
 
+    def getsockopt(self, *_: Any) -> bytes:
+        """Know nothing of any network."""
+        raise OSError
+
     def setsockopt(self, *_: Any) -> None:
         """Nothing can be set."""
 
