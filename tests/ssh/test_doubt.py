@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
@@ -53,3 +54,38 @@ async def test_an_end_that_is_no_answer_leaves_the_doubt() -> None:
         await asyncio.sleep(0.03)
         raise OSError("gone")
     assert told == [True]
+
+
+async def test_who_came_later_is_late_later() -> None:
+    told: list[bool] = []
+    it = Doubt(told.append)
+    with it.waiting():
+        while not told:
+            await asyncio.sleep(0.001)
+        with it.waiting():
+            it.answered()
+            assert told == [True, False]
+            while len(told) < 3:
+                await asyncio.sleep(0.001)
+    assert told == [True, False, True]
+
+
+async def test_many_clients_that_are_answered_in_time_leave_no_timer_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(doubt, "LATE", 60.0)
+    set_up: list[float] = []
+    loop = asyncio.get_running_loop()
+    real = loop.call_later
+
+    def call_later(delay: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
+        set_up.append(delay)
+        return real(delay, callback)
+
+    monkeypatch.setattr(loop, "call_later", call_later)
+    it = Doubt(lambda _: None)
+    for _ in range(100):
+        with it.waiting():
+            pass
+    assert set_up == [60.0]
+    assert not it._waiting

@@ -9,36 +9,70 @@ during a black hole of 8 s is served up to 6 s sooner after it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from types import TracebackType
 
 #: Seconds after which an answer is late: longer than most servers need to reach a destination or to give it up.
 LATE = 1.5
 
 
 class Doubt:
-    """Whether the way to the server is in doubt, and who is told of it."""
+    """Whether the way to the server is in doubt, and who is told of it. All who wait share one timer."""
 
     def __init__(self, doubtful: Callable[[bool], None]) -> None:
         self._doubtful = doubtful
         self._late = False
+        self._loop = asyncio.get_running_loop()
+        self._waiting: dict[_Waiting, float] = {}  # when each began, the first one first
+        self._timer: asyncio.TimerHandle | None = None
 
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
+    def waiting(self) -> _Waiting:
         """Around what the server should answer; then `answered` says whether it did."""
-        timer = asyncio.get_running_loop().call_later(LATE, self._is_late)
-        try:
-            yield
-        finally:
-            timer.cancel()
+        return _Waiting(self)
 
-    def _is_late(self) -> None:
-        if not self._late:
-            self._late = True
-            self._doubtful(True)
+    def begin(self, who: _Waiting) -> None:
+        """Somebody waits from now on."""
+        self._waiting[who] = self._loop.time()
+        if self._timer is None:
+            self._timer = self._loop.call_later(LATE, self._look)
+
+    def end(self, who: _Waiting) -> None:
+        """And no longer."""
+        self._waiting.pop(who, None)
+
+    def _look(self) -> None:
+        """Whoever has waited for too long is forgotten: the next one may make it doubtful again."""
+        self._timer = None
+        now = self._loop.time()
+        for who, since in list(self._waiting.items()):
+            left = since + LATE - now
+            if left > 0:
+                self._timer = self._loop.call_later(left, self._look)
+                return
+            del self._waiting[who]
+            if not self._late:
+                self._late = True
+                self._doubtful(True)
 
     def answered(self) -> None:
         """The server has answered, be it with a refusal."""
         if self._late:
             self._late = False
             self._doubtful(False)
+
+
+class _Waiting:
+    """One who waits. A generator would cost more than all that happens here."""
+
+    __slots__ = ("_doubt",)
+
+    def __init__(self, doubt: Doubt) -> None:
+        self._doubt = doubt
+
+    def __enter__(self) -> None:
+        self._doubt.begin(self)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._doubt.end(self)
