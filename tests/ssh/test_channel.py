@@ -116,6 +116,7 @@ class Far:
 
     @property
     def forgotten(self) -> bool:
+        assert self.budget.windows == len(self.conn.channels)  # or the windows of others would stay small
         return not self.conn.channels
 
 
