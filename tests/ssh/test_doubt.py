@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.forwarding.fakes import until
 from tunnels.ssh import doubt
 from tunnels.ssh.doubt import Doubt
 
@@ -30,8 +31,7 @@ async def test_a_late_answer_is_doubted_until_it_comes() -> None:
     told: list[bool] = []
     it = Doubt(told.append)
     with it.waiting():
-        while not told:
-            await asyncio.sleep(0.001)
+        await until(lambda: told)
         assert told == [True]
     it.answered()
     assert told == [True, False]
@@ -41,8 +41,7 @@ async def test_many_late_answers_are_one_doubt_and_the_first_answer_ends_it() ->
     told: list[bool] = []
     it = Doubt(told.append)
     with it.waiting(), it.waiting():
-        await asyncio.sleep(0.03)
-        assert told == [True]
+        await until(lambda: told)
     it.answered()
     it.answered()
     assert told == [True, False]
@@ -51,7 +50,7 @@ async def test_many_late_answers_are_one_doubt_and_the_first_answer_ends_it() ->
 async def test_an_end_that_is_no_answer_leaves_the_doubt() -> None:
     told: list[bool] = []
     with pytest.raises(OSError, match="gone"), Doubt(told.append).waiting():
-        await asyncio.sleep(0.03)
+        await until(lambda: told)
         raise OSError("gone")
     assert told == [True]
 
@@ -60,14 +59,11 @@ async def test_who_came_later_is_late_later() -> None:
     told: list[bool] = []
     it = Doubt(told.append)
     with it.waiting():
-        while not told:
-            await asyncio.sleep(0.001)
+        await until(lambda: told)
         with it.waiting():
             it.answered()
             assert told == [True, False]
-            while len(told) < 3:
-                await asyncio.sleep(0.001)
-    assert told == [True, False, True]
+            await until(lambda: told == [True, False, True])
 
 
 async def test_many_clients_that_are_answered_in_time_leave_no_timer_each(

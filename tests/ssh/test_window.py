@@ -132,7 +132,6 @@ def test_a_window_that_is_closed_leaves_its_growth_to_others() -> None:
         window.grant()
     assert (first.size, second.size) == (2 * INITIAL, INITIAL)
     first.close()
-    first.close()
     use_up(second)
     second.grant()
     assert second.size == 2 * INITIAL
@@ -163,7 +162,6 @@ def test_windows_that_were_there_before_the_many_shrink_to_their_share() -> None
             assert first.left < left  # what was granted is used up, and nothing is taken back
     assert first.size == TOGETHER // 200
     for window in crowd:
-        window.close()
         window.close()
     path.now += 1
     use_up(first)

@@ -65,7 +65,7 @@ class Budget:
 class Window:
     """One channel's window. It is opened again only for what the reader has taken."""
 
-    __slots__ = ("_budget", "_clock", "_closed", "_granted_at", "_grown", "_round_trip", "left", "size")
+    __slots__ = ("_budget", "_clock", "_granted_at", "_grown", "_round_trip", "left", "size")
 
     def __init__(
         self,
@@ -84,7 +84,6 @@ class Window:
         self._granted_at = clock()
         self._budget = budget = budget or Budget()
         budget.windows += 1
-        self._closed = False
         self._grown = 0  # bytes that are from the reserve
         self.size = size or budget.share  #: bytes
         self.left = self.size  #: bytes that the server may still send
@@ -97,8 +96,7 @@ class Window:
         if round_trip and now - self._granted_at < _ROUND_TRIPS * round_trip:
             self._grow(round_trip)
         elif self.size <= INITIAL:
-            share = self._budget.share
-            self.size = max(share, self.size // 2) if self.size > share else share
+            self.size = max(self._budget.share, self.size // 2)
         self._granted_at = now
         more = max(0, self.size - self.left)
         self.left += more
@@ -113,9 +111,6 @@ class Window:
             self.size += more
 
     def close(self) -> None:
-        """Nothing comes any more: others may have more instead."""
-        if self._closed:
-            return
-        self._closed = True
+        """Nothing comes any more: others may have more instead. To be called once."""
         self._budget.windows -= 1
         self._budget.reserve += self._grown

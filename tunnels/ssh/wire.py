@@ -185,25 +185,21 @@ class Wire(asyncio.BufferedProtocol):
             except InvalidTag:  # which asyncssh finds too, and ends the connection
                 break
             pad, message, number, amount = _DATA_HEADER.unpack_from(opened)
+            channel = channels.get(number)
+            if not getattr(
+                channel, "carries", False
+            ):  # none, one of asyncssh's own, or no packet of a channel
+                break
             if message == MSG_DATA:
-                channel = channels.get(number)
-                if not getattr(channel, "carries", False):  # none, or one of asyncssh's own
-                    break
-                # Where it is against the protocol, asyncssh asks the channel again, which then says so.
-                if 10 + amount + pad != count or not channel.data(opened[10 : 10 + amount]):
-                    break
+                taken = 10 + amount + pad == count and channel.data(opened[10 : 10 + amount])
             elif message == MSG_WINDOW_ADJUST:
-                channel = channels.get(number)
-                if not getattr(channel, "carries", False):
-                    break
-                if 10 + pad != count or not channel.window_adjusted(amount):
-                    break
+                taken = 10 + pad == count and channel.window_adjusted(amount)
             else:
-                channel = channels.get(number)
-                if not getattr(channel, "carries", False):
-                    break
-                if 6 + pad > count or not carry(message, opened[6 : count - pad], channel):
-                    break
+                taken = 6 + pad <= count and carry(message, opened[6 : count - pad], channel)
+            if (
+                not taken
+            ):  # where it is against the protocol, asyncssh asks the channel again, which then says so
+                break
             opener.count()
             conn._recv_seq = (conn._recv_seq + 1) & _WRAP  # noqa: SLF001
             at = end
