@@ -131,7 +131,7 @@ class _Demo:
             await _within(_get_through_socks(self._dynamic, "intranet.demo", 80), "the SOCKS proxy"), _FAR
         )
         self._say(
-            f"dynamic  SOCKS 127.0.0.1:{self._dynamic} → intranet.demo:80, a name only the server knows, answered",
+            f"dynamic  127.0.0.1:{self._dynamic} → intranet.demo:80 answered, a name known only there",
             True,
         )
 
