@@ -150,7 +150,10 @@ async def ours(conn: asyncssh.SSHClientConnection, client: Any) -> Any:
     """A channel as a tunnel has it; without ``TUNNELS_FAST_PATH=off``, with everything that makes it fast."""
     link = SshConnection(conn, client, lambda _: None)
     end: Any = Catcher()
-    await link.open_channel(end, TcpAddress("nowhere", 1), ("", 0))
+    answer: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
+    link.open_channel(end, TcpAddress("nowhere", 1), ("", 0), answer.set_result)
+    if (error := await answer) is not None:
+        raise error
     return end.channel
 
 

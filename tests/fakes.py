@@ -17,7 +17,7 @@ from tunnels.core.path import Path
 from tunnels.core.profile import Profile
 from tunnels.core.question import Dialogue
 from tunnels.errors import ConnectionLost, DialError, TunnelsError
-from tunnels.forwarding.channel import Acceptor, ChannelEnd, LinkLost, Origin
+from tunnels.forwarding.channel import Acceptor, ChannelEnd, LinkLost, Origin, Outcome
 from tunnels.supervisor.connector import OnFound, OnLost
 
 LIMIT = 5.0
@@ -213,15 +213,20 @@ class FakeConnection:
 
     # what our side calls
 
-    async def open_channel(self, end: ChannelEnd, connect: Address, origin: Origin) -> None:
-        await asyncio.sleep(0)
+    def open_channel(self, end: ChannelEnd, connect: Address, origin: Origin, then: Outcome, /) -> None:
+        asyncio.get_running_loop().call_soon(self._open_channel, end, connect, origin, then)
+
+    def _open_channel(self, end: ChannelEnd, connect: Address, origin: Origin, then: Outcome) -> None:
         if self._gone:
-            raise LinkLost("the connection is gone")
+            then(LinkLost("the connection is gone"))
+            return
         if self.dial_error is not None:
-            raise self.dial_error
+            then(self.dial_error)
+            return
         channel = FakeChannel(end, connect, origin, self.signal)
         self.channels.append(channel)
         channel.open()
+        then(None)
         self.signal()
 
     async def listen(self, address: Address, acceptor: Acceptor) -> FakeRemoteListener:

@@ -12,7 +12,7 @@ from tunnels.core.forward import ForwardKind, parse_forward
 from tunnels.core.profile import Profile
 from tunnels.daemon.refusals import USUAL_SOCKETS, Refusals
 from tunnels.errors import DialError, DialReason, ListenError
-from tunnels.forwarding.channel import LinkLost
+from tunnels.forwarding.channel import LinkLost, Outcome
 from tunnels.ssh import session_checks
 from tunnels.ssh.connection import SshConnection
 from tunnels.ssh.destination import Destination
@@ -28,10 +28,9 @@ class Server:
         self.tried: list[str] = []
         self.reason = DialReason.PROHIBITED
 
-    async def open_channel(self, _end: object, address: Address, _origin: object) -> None:
+    def open_channel(self, _end: object, address: Address, _origin: object, then: Outcome) -> None:
         self.tried.append(str(address))
-        if str(address) not in self.open:
-            raise DialError("no", reason=self.reason)
+        then(None if str(address) in self.open else DialError("no", reason=self.reason))
 
     async def listen(self, address: TcpAddress, _acceptor: object) -> Server:
         if f"listen {address}" not in self.open:
@@ -63,10 +62,7 @@ async def look(server: Server, *, local: str = "", remote: str = "", dynamic: st
     rules = [(ForwardKind.LOCAL, local), (ForwardKind.REMOTE, remote), (ForwardKind.DYNAMIC, dynamic)]
     forwards = tuple(one for kind, text in rules if text for one in parse_forward(kind, text).spread())
     refusals = Refusals(Profile("work", "vps", forwards=forwards), cast("SshConnection", server), THERE)
-    try:
-        return {step.step: step async for step in refusals.run(lambda _what: None)}
-    finally:
-        await refusals.aclose()
+    return {step.step: step async for step in refusals.run(lambda _what: None)}
 
 
 async def test_a_server_that_refuses_all_the_rest_passes(server: Server) -> None:

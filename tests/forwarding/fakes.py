@@ -18,7 +18,8 @@ import uvloop
 
 from tests.e2e.bed.ports import LOOPBACK
 from tunnels.core.address import Address, TcpAddress
-from tunnels.forwarding.channel import Acceptor, Channel, ChannelEnd, Origin
+from tunnels.errors import DialError
+from tunnels.forwarding.channel import Acceptor, Channel, ChannelEnd, Link, LinkLost, Origin, Outcome
 from tunnels.forwarding.relay import Counters, SocketEnd
 
 KIB = 1024
@@ -326,6 +327,20 @@ class FakeRemoteListener:
         self.closed = True
 
 
+async def opened(link: Link, end: ChannelEnd, connect: Address, origin: Origin) -> None:
+    """Open a channel, or raise what became of it."""
+    answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def then(error: DialError | LinkLost | None) -> None:
+        if error is None:
+            answer.set_result(None)
+        else:
+            answer.set_exception(error)
+
+    link.open_channel(end, connect, origin, then)
+    await answer
+
+
 class FakeLink:
     """A connection that opens every channel and every port, unless it was told what to raise first."""
 
@@ -338,8 +353,25 @@ class FakeLink:
         self.listen_errors: list[Exception] = []
         self.acceptor: Acceptor | None = None
         self._port = port
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    async def open_channel(self, end: ChannelEnd, connect: Address, origin: Origin) -> None:
+    def open_channel(self, end: ChannelEnd, connect: Address, origin: Origin, then: Outcome, /) -> None:
+        if self.open_errors and not isinstance(self.open_errors[0], DialError | LinkLost):
+            raise self.open_errors.pop(0)  # a bug
+        task = asyncio.get_running_loop().create_task(self._answer(end, connect, origin, then))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, end: ChannelEnd, connect: Address, origin: Origin, then: Outcome) -> None:
+        try:
+            await self.opened(end, connect, origin)
+        except (DialError, LinkLost) as error:
+            then(error)
+        else:
+            then(None)
+
+    async def opened(self, end: ChannelEnd, connect: Address, origin: Origin) -> None:
+        """Open it, or raise what the server says."""
         self.requests.append((connect, origin))
         if self.gate is not None:
             await self.gate.wait()

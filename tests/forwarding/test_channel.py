@@ -26,6 +26,7 @@ from tests.forwarding.fakes import (
     Peer,
     RecordingEnd,
     destination,
+    opened,
     tcp_pair,
     turns,
     until,
@@ -213,7 +214,7 @@ def far_side(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
         end = RecordingEnd()
         with destination() as (address, accept):
             async with connected(server) as connection:
-                await connection.open_channel(end, address, (LOOPBACK, 4711))
+                await opened(connection, end, address, (LOOPBACK, 4711))
                 kind = StockChannel if request.param == "stock" else ForwardChannel
                 assert isinstance(end.channel, kind)
                 with await accept() as peer:
@@ -322,7 +323,7 @@ async def test_a_slow_reader_of_64_mib_costs_one_window_and_two_with_the_channel
     with destination() as (address, accept), Peer(near) as reader:
         async with connected(sshd) as connection:
             await loop.connect_accepted_socket(lambda: end, ours)
-            await connection.open_channel(end.far, address, (LOOPBACK, 4711))
+            await opened(connection, end.far, address, (LOOPBACK, 4711))
             channel: Any = end.far._channel
             connection._round_trip.shortest = 0.1  # the path's own, however busy this machine is
             with await accept() as sender:

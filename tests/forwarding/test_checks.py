@@ -13,18 +13,11 @@ from tunnels.core.address import Address, TcpAddress, UnixAddress
 from tunnels.errors import DialError, DialReason, ListenError
 from tunnels.forwarding import checks
 from tunnels.forwarding.channel import Acceptor, ChannelEnd, LinkLost, ListenRefused, Origin
-from tunnels.tasks import TaskScope
 
 DB = TcpAddress("db", 5432)
 REFUSED = DialError("refused", reason=DialReason.REFUSED)
 PROHIBITED = DialError("prohibited", reason=DialReason.PROHIBITED)
 NO = ListenRefused("the server refused")
-
-
-@pytest.fixture
-def scope() -> TaskScope:
-    """Whose tasks have all ended when a test has."""
-    return TaskScope("test")
 
 
 class Server(FakeLink):
@@ -36,15 +29,15 @@ class Server(FakeLink):
         self._ours_at = ours_at
         self.listeners: list[FakeRemoteListener] = []
 
-    async def open_channel(self, end: ChannelEnd, connect: Address, origin: Origin) -> None:
+    async def opened(self, end: ChannelEnd, connect: Address, origin: Origin) -> None:
         assert isinstance(connect, TcpAddress)
         if connect.host in self._strangers:
-            return await super().open_channel(end, connect, origin)
+            return await super().opened(end, connect, origin)
         if self.acceptor is None or connect.host not in self._ours_at:
             raise REFUSED
         with pytest.raises(DialError):
             await self.acceptor(("192.0.2.1", 4711))
-        return await super().open_channel(end, connect, origin)
+        return await super().opened(end, connect, origin)
 
     async def listen(self, address: Address, acceptor: Acceptor) -> FakeRemoteListener:
         listener = await super().listen(address, acceptor)
@@ -90,27 +83,27 @@ async def test_what_is_no_socket_is_in_the_way(tmp_path: Path) -> None:
 # --- on the server --------------------------------------------------------------------------------
 
 
-async def test_for_a_proxy_only_a_prohibition_counts(scope: TaskScope) -> None:
+async def test_for_a_proxy_only_a_prohibition_counts() -> None:
     link = FakeLink()
     link.open_errors = [REFUSED, PROHIBITED]
-    await checks.forwards_at_all(link, scope, 22)
+    await checks.forwards_at_all(link, 22)
     with pytest.raises(DialError) as prohibited:
-        await checks.forwards_at_all(link, scope, 22)
+        await checks.forwards_at_all(link, 22)
     assert "AllowTcpForwarding" in (prohibited.value.hint or "")
 
 
-async def test_a_port_of_the_server_is_taken_and_given_back(scope: TaskScope) -> None:
+async def test_a_port_of_the_server_is_taken_and_given_back() -> None:
     server = Server()
-    found = await checks.listen_there(server, scope, TcpAddress(None, 2222), "198.51.100.1")
+    found = await checks.listen_there(server, TcpAddress(None, 2222), "198.51.100.1")
     assert found.warning is None
     assert [listener.closed for listener in server.listeners] == [True]
 
 
-async def test_a_port_is_given_back_also_where_looking_at_it_fails(scope: TaskScope) -> None:
+async def test_a_port_is_given_back_also_where_looking_at_it_fails() -> None:
     server = Server()
     server.open_errors = [LinkLost("gone")]
     with pytest.raises(LinkLost):
-        await checks.listen_there(server, scope, TcpAddress(None, 2222), None)
+        await checks.listen_there(server, TcpAddress(None, 2222), None)
     assert server.listeners[0].closed
 
 
@@ -124,17 +117,15 @@ async def test_a_port_is_given_back_also_where_looking_at_it_fails(scope: TaskSc
     ],
 )
 async def test_who_can_reach_a_port_of_the_server_is_compared_with_what_was_asked_for(
-    scope: TaskScope, address: TcpAddress, ours_at: tuple[str, ...], words: str | None
+    address: TcpAddress, ours_at: tuple[str, ...], words: str | None
 ) -> None:
-    found = await checks.listen_there(Server(ours_at=ours_at), scope, address, "198.51.100.1")
+    found = await checks.listen_there(Server(ours_at=ours_at), address, "198.51.100.1")
     assert found.warning is None if words is None else words in (found.warning or "")
 
 
-async def test_a_stranger_on_half_of_localhost_is_noticed(
-    scope: TaskScope, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_stranger_on_half_of_localhost_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "KNOCK_TIMEOUT", 0.01)
-    found = await checks.listen_there(Server(strangers=(LOOPBACK,)), scope, TcpAddress(None, 2222), None)
+    found = await checks.listen_there(Server(strangers=(LOOPBACK,)), TcpAddress(None, 2222), None)
     assert "only clients of ::1" in (found.warning or "")
 
 
@@ -150,20 +141,20 @@ async def test_a_stranger_on_half_of_localhost_is_noticed(
     ],
 )
 async def test_why_a_server_refuses_to_listen_is_found_out(
-    scope: TaskScope, port: int, strangers: tuple[str, ...], refusals: list[Exception], words: str
+    port: int, strangers: tuple[str, ...], refusals: list[Exception], words: str
 ) -> None:
     server = Server(strangers=strangers)
     server.listen_errors = list(refusals)
     with pytest.raises(ListenError, match=words):
-        await checks.listen_there(server, scope, TcpAddress(None, port), None)
+        await checks.listen_there(server, TcpAddress(None, port), None)
     assert all(listener.closed for listener in server.listeners)
 
 
-async def test_a_socket_on_the_server_is_looked_at_and_never_made(scope: TaskScope) -> None:
+async def test_a_socket_on_the_server_is_looked_at_and_never_made() -> None:
     link, path = FakeLink(), UnixAddress("/run/app.sock")
     link.open_errors = [REFUSED, PROHIBITED]
-    assert "nobody answers" in (await checks.socket_there(link, scope, path)).detail
-    assert (await checks.socket_there(link, scope, path)).warning is not None
+    assert "nobody answers" in (await checks.socket_there(link, path)).detail
+    assert (await checks.socket_there(link, path)).warning is not None
     with pytest.raises(ListenRefused, match="somebody listens"):
-        await checks.socket_there(link, scope, path)
+        await checks.socket_there(link, path)
     assert link.listened == []

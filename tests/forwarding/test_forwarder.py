@@ -109,13 +109,13 @@ def test_a_forward_that_failed_before_the_connection_went_is_not_healed_by_the_n
     assert healed == []
 
 
-async def test_a_client_that_goes_ends_what_was_opening_its_channel() -> None:
+async def test_a_client_that_goes_ends_what_waited_for_its_channel() -> None:
     forward = forwarder()
     ends = [SocketEnd(forward.counters) for _ in range(2)]
     opening = [asyncio.get_running_loop().create_task(asyncio.Event().wait()) for _ in ends]
     for end, task in zip(ends, opening, strict=True):
-        forward._add(end, task)  # type: ignore[arg-type]
-    forward._let_open(ends[1])  # its channel is on its way, and looks after itself
+        forward.own(end, task)  # type: ignore[arg-type]
+    forward.own(ends[1], None)  # its channel is on its way, and looks after itself
 
     for end in ends:
         forward._lose(end)
@@ -132,7 +132,7 @@ async def test_resetting_the_clients_resets_every_one_of_them() -> None:
     for _ in range(3):
         near, far = tcp_pair()
         peers.append(Peer(near))
-        end = SocketEnd(forward.counters, on_made=lambda end: forward._add(end, None), on_lost=forward._lose)
+        end = SocketEnd(forward.counters, on_made=lambda end: forward.own(end, None), on_lost=forward._lose)
         await loop.connect_accepted_socket(lambda end=end: end, far)  # type: ignore[misc]
     assert forward.counters.clients == 3
 

@@ -13,16 +13,9 @@ from tunnels.core.address import TcpAddress
 from tunnels.errors import DialError, DialReason
 from tunnels.forwarding import glance, remote
 from tunnels.forwarding.channel import LinkLost
-from tunnels.tasks import TaskScope
 
 DB = TcpAddress("db", 5432)
 REFUSED = DialError("refused", reason=DialReason.REFUSED)
-
-
-@pytest.fixture
-def scope() -> TaskScope:
-    """Whose tasks have all ended when a test has."""
-    return TaskScope("test")
 
 
 async def test_a_destination_on_this_side_answers_refuses_or_is_silent(
@@ -40,30 +33,30 @@ async def test_a_destination_on_this_side_answers_refuses_or_is_silent(
     assert silent.value.reason is DialReason.TIMED_OUT
 
 
-async def test_a_channel_is_closed_as_soon_as_it_is_open(scope: TaskScope) -> None:
+async def test_a_channel_is_closed_as_soon_as_it_is_open() -> None:
     link = FakeLink()
-    await glance.reach_from_server(link, scope, DB)
+    await glance.reach_from_server(link, DB)
     assert link.requests[0][0] == DB
     assert link.channels[0].ended
 
 
-async def test_what_the_server_says_of_a_destination_is_passed_on(scope: TaskScope) -> None:
+async def test_what_the_server_says_of_a_destination_is_passed_on() -> None:
     link = FakeLink()
     link.open_errors = [REFUSED, LinkLost("gone")]
     with pytest.raises(DialError):
-        await glance.reach_from_server(link, scope, DB)
+        await glance.reach_from_server(link, DB)
     with pytest.raises(LinkLost):
-        await glance.reach_from_server(link, scope, DB)
+        await glance.reach_from_server(link, DB)
 
 
 async def test_a_destination_that_does_not_answer_is_given_up_and_closed_when_it_opens_late(
-    scope: TaskScope, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(glance, "DIAL_TIMEOUT", 0.01)
     link = FakeLink()
     link.gate = asyncio.Event()
     with pytest.raises(DialError) as late:
-        await glance.reach_from_server(link, scope, DB)
+        await glance.reach_from_server(link, DB)
     assert late.value.reason is DialReason.TIMED_OUT
     link.gate.set()
     assert (await link.channel()).ended

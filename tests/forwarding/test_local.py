@@ -20,7 +20,7 @@ from tunnels.core.forward import Forward, ForwardKind
 from tunnels.core.state import ForwardState
 from tunnels.errors import ConnectionLost, DialError, DialReason, InternalError, ListenError
 from tunnels.forwarding import local as local_forwards
-from tunnels.forwarding.channel import LinkLost
+from tunnels.forwarding.channel import ChannelEnd, LinkLost, Origin, Outcome
 from tunnels.forwarding.door import Door
 from tunnels.forwarding.listener import Listener
 from tunnels.forwarding.local import LocalForwarder
@@ -269,9 +269,33 @@ async def test_a_client_whose_channel_opens_when_everything_ends_is_reset() -> N
     async with forwarding(link) as (local, port):
         with connect(port) as peer:
             await until(lambda: link.requests)
-            await local.scope.aclose()
+            local.forwarder.close()
             with pytest.raises(ConnectionResetError):
                 await peer.rest()
+        link.gate.set()
+        assert (await link.channel()).ended
+
+
+async def test_a_client_whose_connection_is_lost_in_the_moment_of_closing_waits_for_no_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Silent(FakeLink):
+        asked: Outcome | None = None
+
+        def open_channel(self, end: ChannelEnd, connect: Address, origin: Origin, then: Outcome, /) -> None:
+            self.asked = then
+
+    link = Silent()
+    async with forwarding(link) as (local, port):
+        with connect(port) as peer:
+            await until(lambda: link.asked is not None)
+            assert link.asked is not None
+            local.forwarder.close()
+            link.asked(LinkLost("gone"))
+            assert len(local.scope) == 0
+            with pytest.raises(ConnectionResetError):
+                await peer.rest()
+    assert not caplog.records
 
 
 # --- listening ------------------------------------------------------------------------------------

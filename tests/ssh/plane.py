@@ -154,7 +154,10 @@ class Plane:
     async def open(self, end: RecordingEnd, name: str = "echo") -> ForwardChannel:
         """Open a channel to an echo, or to what the test holds."""
         channel = ForwardChannel(self.conn, self.wire, lambda: None)
-        await channel.open(end, *direct(TcpAddress(name, 7), (LOOPBACK, 4711)))
+        answer: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
+        channel.open(end, answer.set_result, *direct(TcpAddress(name, 7), (LOOPBACK, 4711)))
+        if (error := await answer) is not None:
+            raise error
         return channel
 
     async def hold(self, end: RecordingEnd) -> tuple[ForwardChannel, Held]:

@@ -19,7 +19,7 @@ import pytest
 from tests.e2e.bed.ports import LOOPBACK, RefusingPort, accepts, free_port, in_use
 from tests.e2e.bed.sshd import Sshd, find_sshd, make_key
 from tests.forwarding import fakes
-from tests.forwarding.fakes import KIB, MIB, Peer, RecordingEnd, black_hole, destination, turns, until
+from tests.forwarding.fakes import KIB, MIB, Peer, RecordingEnd, black_hole, destination, opened, turns, until
 from tunnels.core.address import EVERY_INTERFACE, TcpAddress, UnixAddress
 from tunnels.core.forward import Forward, ForwardKind
 from tunnels.core.profile import HostKeyPolicy, Profile
@@ -391,7 +391,7 @@ async def test_a_server_is_reached_through_another_and_both_connections_end_toge
     with destination() as (address, accept):
         async with connected(target, jump=jump, known_hosts=both) as connection:
             assert sshd.sessions() > 0
-            await connection.open_channel(end, address, VISITOR)
+            await opened(connection, end, address, VISITOR)
             with await accept() as peer:
                 await peer.send(b"from afar")
                 await until(lambda: end.data == b"from afar")
@@ -467,7 +467,7 @@ async def test_a_channel_leads_to_the_destination_and_is_forgotten_when_it_ends(
     end = RecordingEnd()
     async with connected(sshd) as connection:
         with destination() as (address, accept):
-            await connection.open_channel(end, address, VISITOR)
+            await opened(connection, end, address, VISITOR)
             assert repr(connection) == "<SshConnection: 1 channels>"
             assert end.channel is not None
             with await accept() as peer:
@@ -484,15 +484,23 @@ async def test_a_channel_leads_to_the_destination_and_is_forgotten_when_it_ends(
 
 
 async def test_a_refusal_that_comes_late_is_an_answer_too(
-    sshd: Sshd, monkeypatch: pytest.MonkeyPatch
+    another_sshd: Callable[..., Sshd], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Or TCP would go on repeating itself every second because of a slow destination."""
-    monkeypatch.setattr(doubt, "LATE", 0.0)
+    server = another_sshd()
+    monkeypatch.setattr(doubt, "LATE", 0.01)
     outages: list[bool] = []
     monkeypatch.setattr(connections, "limit_retransmission_timeout", lambda _, outage: outages.append(outage))
-    async with connected(sshd) as connection:
-        with RefusingPort() as refusing, pytest.raises(DialError):
-            await connection.open_channel(RecordingEnd(), TcpAddress(LOOPBACK, refusing.port), VISITOR)
+    answers: list[Exception | None] = []
+    async with connected(server) as connection:
+        await freeze(server)
+        with RefusingPort() as refusing:
+            there = TcpAddress(LOOPBACK, refusing.port)
+            connection.open_channel(RecordingEnd(), there, VISITOR, answers.append)
+            await until(lambda: outages)
+            server.resume()
+            await until(lambda: answers)
+        assert isinstance(answers[0], DialError)
         assert outages == [True, False]
 
 
@@ -500,12 +508,12 @@ async def test_a_destination_that_refuses_is_told_as_such_and_the_connection_liv
     end = RecordingEnd()
     async with connected(sshd) as connection:
         with RefusingPort() as refusing, pytest.raises(DialError) as caught:
-            await connection.open_channel(end, TcpAddress(LOOPBACK, refusing.port), VISITOR)
+            await opened(connection, end, TcpAddress(LOOPBACK, refusing.port), VISITOR)
         assert caught.value.reason is DialReason.REFUSED
         assert end.told == []
         assert repr(connection) == "<SshConnection: 0 channels>"
         with destination() as (address, _):
-            await connection.open_channel(end, address, VISITOR)
+            await opened(connection, end, address, VISITOR)
 
 
 async def test_a_destination_that_the_server_forbids_is_told_as_such(
@@ -514,7 +522,7 @@ async def test_a_destination_that_the_server_forbids_is_told_as_such(
     server = another_sshd("PermitOpen 127.0.0.1:1")
     async with connected(server) as connection:
         with destination() as (address, _), pytest.raises(DialError) as caught:
-            await connection.open_channel(RecordingEnd(), address, VISITOR)
+            await opened(connection, RecordingEnd(), address, VISITOR)
         assert caught.value.reason is DialReason.PROHIBITED
         assert "PermitOpen" in (caught.value.hint or "")
         assert not its(connection).is_closed()
@@ -523,14 +531,14 @@ async def test_a_destination_that_the_server_forbids_is_told_as_such(
 async def test_a_name_that_the_server_does_not_know_is_told_as_such(sshd: Sshd) -> None:
     async with connected(sshd) as connection:
         with pytest.raises(DialError) as caught:
-            await connection.open_channel(RecordingEnd(), TcpAddress("no..name", 80), VISITOR)
+            await opened(connection, RecordingEnd(), TcpAddress("no..name", 80), VISITOR)
         assert caught.value.reason is DialReason.NAME_NOT_RESOLVED
 
 
 async def test_a_unix_socket_that_nobody_listens_on_is_that_clients_error(sshd: Sshd) -> None:
     async with connected(sshd) as connection:
         with pytest.raises(DialError, match="AllowStreamLocalForwarding"):
-            await connection.open_channel(RecordingEnd(), UnixAddress("/no/such.sock"), VISITOR)
+            await opened(connection, RecordingEnd(), UnixAddress("/no/such.sock"), VISITOR)
         assert not its(connection).is_closed()
 
 
@@ -642,7 +650,7 @@ async def test_a_connection_that_is_lost_says_so_once_and_to_every_channel(sshd:
     with destination() as (address, accept):
         async with connected(sshd, lost.append) as connection:
             for end in ends:
-                await connection.open_channel(end, address, VISITOR)
+                await opened(connection, end, address, VISITOR)
             with await accept(), await accept():
                 sshd.drop_sessions()
                 await until(lambda: lost)
@@ -659,7 +667,7 @@ async def test_nothing_can_be_opened_on_a_connection_that_is_gone(sshd: Sshd) ->
         sshd.drop_sessions()
         await until(lambda: lost)
         with pytest.raises(LinkLost):
-            await connection.open_channel(RecordingEnd(), TcpAddress(LOOPBACK, 9), VISITOR)
+            await opened(connection, RecordingEnd(), TcpAddress(LOOPBACK, 9), VISITOR)
         with pytest.raises(LinkLost):
             await connection.listen(TcpAddress(None, 0), nobody)
 
@@ -704,7 +712,7 @@ async def test_a_server_that_says_goodbye_in_the_middle_is_a_loss_like_any_other
         )
         connection = await connect(to, lost.append)
         with destination() as (address, accept):
-            await connection.open_channel(end, address, VISITOR)
+            await opened(connection, end, address, VISITOR)
             with await accept():
                 # Not disconnect(), which closes every channel in good order before it says goodbye.
                 sessions[0]._send_disconnect(asyncssh.DISC_BY_APPLICATION, "goodbye", "")
@@ -827,7 +835,7 @@ async def test_a_channel_that_the_server_opens_in_the_very_moment_of_the_loss_is
 
         monkeypatch.setattr(its(connection), "create_connection", answered_too_late)
         with pytest.raises(LinkLost):
-            await connection.open_channel(end, TcpAddress(LOOPBACK, 9), VISITOR)
+            await opened(connection, end, TcpAddress(LOOPBACK, 9), VISITOR)
         await turns()
         assert end.told == []  # not even that the link is lost: it waits for the next one
         assert end.on_closed is None
@@ -843,7 +851,7 @@ async def test_asyncssh_finding_itself_disconnected_is_a_lost_link(
     async with connected(sshd) as connection:
         monkeypatch.setattr(its(connection), "create_connection", asserts)
         with pytest.raises(LinkLost):
-            await connection.open_channel(RecordingEnd(), TcpAddress(LOOPBACK, 9), VISITOR)
+            await opened(connection, RecordingEnd(), TcpAddress(LOOPBACK, 9), VISITOR)
         assert repr(connection) == "<SshConnection: 0 channels>"
 
 
@@ -860,7 +868,7 @@ async def test_a_link_that_stalls_stops_every_channel_and_starts_them_again(
     with destination() as (address, accept):
         async with connected(server) as connection:
             for end in ends:
-                await connection.open_channel(end, address, VISITOR)
+                await opened(connection, end, address, VISITOR)
             await freeze(server)
             sent = 0
             while "link paused" not in ends[0].told:
@@ -873,7 +881,7 @@ async def test_a_link_that_stalls_stops_every_channel_and_starts_them_again(
                     ends.append(ends.pop(0))
             assert all("link paused" in end.told for end in ends)
             assert its(connection)._transport.get_write_buffer_size() < LINK_HIGH_WATER + 128 * KIB
-            opening = asyncio.get_running_loop().create_task(connection.open_channel(late, address, VISITOR))
+            opening = asyncio.get_running_loop().create_task(opened(connection, late, address, VISITOR))
             await turns()
             assert late.told == ["link paused"]
 
@@ -900,7 +908,7 @@ async def test_an_end_that_got_no_channel_on_a_full_link_does_not_stay_stopped(s
     async with connected(sshd) as connection:
         its(connection).pause_writing()
         with RefusingPort() as refusing, pytest.raises(DialError):
-            await connection.open_channel(end, TcpAddress(LOOPBACK, refusing.port), VISITOR)
+            await opened(connection, end, TcpAddress(LOOPBACK, refusing.port), VISITOR)
         assert end.told == ["link paused", "link resumed"]
 
 

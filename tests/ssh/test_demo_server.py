@@ -13,7 +13,7 @@ import pytest
 
 from tests.e2e.bed.ports import LOOPBACK, accepts
 from tests.forwarding import fakes
-from tests.forwarding.fakes import MIB, RecordingEnd, destination, until
+from tests.forwarding.fakes import MIB, RecordingEnd, destination, opened, until
 from tunnels.core.address import TcpAddress
 from tunnels.core.profile import HostKeyPolicy, Profile
 from tunnels.errors import DialError, DialReason, HostKeyUnknown, LoginRefused, TunnelsError
@@ -102,7 +102,7 @@ async def test_it_connects_to_the_names_that_it_knows_and_carries_both_direction
     end = RecordingEnd()
     with destination() as (address, accept):
         async with demo(home, address.port) as server, connected(server, home) as connection:
-            await connection.open_channel(end, SITE, VISITOR)
+            await opened(connection, end, SITE, VISITOR)
             with await accept() as peer:
                 assert end.channel is not None
                 end.channel.write(b"u" * MIB)
@@ -121,7 +121,7 @@ async def test_it_connects_to_nothing_else_not_even_on_this_machine(unknown: Tcp
         async with demo(home, address.port) as server, connected(server, home) as connection:
             for forbidden in (unknown, address):
                 with pytest.raises(DialError) as caught:
-                    await connection.open_channel(RecordingEnd(), forbidden, VISITOR)
+                    await opened(connection, RecordingEnd(), forbidden, VISITOR)
                 assert caught.value.reason is DialReason.NAME_NOT_RESOLVED
 
 
@@ -143,7 +143,7 @@ async def test_a_cut_ends_every_connection_without_a_word_and_frees_the_port(hom
     end = RecordingEnd()
     with destination() as (address, accept):
         async with demo(home, address.port) as server, connected(server, home, lost) as connection:
-            await connection.open_channel(end, SITE, VISITOR)
+            await opened(connection, end, SITE, VISITOR)
             with await accept() as peer:
                 await peer.send(b"half of the fi")
                 await until(lambda: end.data)

@@ -20,8 +20,8 @@ def _soon_late(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_an_answer_in_time_changes_nothing() -> None:
     told: list[bool] = []
     it = Doubt(told.append)
-    with it.waiting():
-        pass
+    it.begin("a")
+    it.end("a")
     it.answered()
     await asyncio.sleep(0.02)
     assert told == []
@@ -30,9 +30,10 @@ async def test_an_answer_in_time_changes_nothing() -> None:
 async def test_a_late_answer_is_doubted_until_it_comes() -> None:
     told: list[bool] = []
     it = Doubt(told.append)
-    with it.waiting():
-        await until(lambda: told)
-        assert told == [True]
+    it.begin("a")
+    await until(lambda: told)
+    assert told == [True]
+    it.end("a")
     it.answered()
     assert told == [True, False]
 
@@ -40,30 +41,33 @@ async def test_a_late_answer_is_doubted_until_it_comes() -> None:
 async def test_many_late_answers_are_one_doubt_and_the_first_answer_ends_it() -> None:
     told: list[bool] = []
     it = Doubt(told.append)
-    with it.waiting(), it.waiting():
-        await until(lambda: told)
-    it.answered()
-    it.answered()
+    it.begin("a")
+    it.begin("b")
+    await until(lambda: told)
+    for each in "ab":
+        it.end(each)
+        it.answered()
     assert told == [True, False]
 
 
 async def test_an_end_that_is_no_answer_leaves_the_doubt() -> None:
     told: list[bool] = []
-    with pytest.raises(OSError, match="gone"), Doubt(told.append).waiting():
-        await until(lambda: told)
-        raise OSError("gone")
+    it = Doubt(told.append)
+    it.begin("a")
+    await until(lambda: told)
+    it.end("a")
     assert told == [True]
 
 
 async def test_who_came_later_is_late_later() -> None:
     told: list[bool] = []
     it = Doubt(told.append)
-    with it.waiting():
-        await until(lambda: told)
-        with it.waiting():
-            it.answered()
-            assert told == [True, False]
-            await until(lambda: told == [True, False, True])
+    it.begin("a")
+    await until(lambda: told)
+    it.begin("b")
+    it.answered()
+    assert told == [True, False]
+    await until(lambda: told == [True, False, True])
 
 
 async def test_many_clients_that_are_answered_in_time_leave_no_timer_each(
@@ -80,8 +84,8 @@ async def test_many_clients_that_are_answered_in_time_leave_no_timer_each(
 
     monkeypatch.setattr(loop, "call_later", call_later)
     it = Doubt(lambda _: None)
-    for _ in range(100):
-        with it.waiting():
-            pass
+    for who in range(100):
+        it.begin(who)
+        it.end(who)
     assert set_up == [60.0]
     assert not it._waiting

@@ -12,7 +12,7 @@ from tests.fakes import LOOPBACK, FakeConnection, dynamic, local, pass_time, rem
 from tunnels.core.address import Address
 from tunnels.core.forward import Forward
 from tunnels.errors import DialError, DialReason
-from tunnels.forwarding.channel import ChannelEnd, Origin
+from tunnels.forwarding.channel import ChannelEnd, Origin, Outcome
 from tunnels.forwarding.forwarder import Forwarder
 from tunnels.supervisor.destination_probes import DestinationProbes
 from tunnels.tasks import TaskScope
@@ -27,9 +27,9 @@ class Link(FakeConnection):
         super().__init__(lambda _: None)
         self.opened = 0
 
-    async def open_channel(self, end: ChannelEnd, connect: Address, origin: Origin) -> None:
+    def open_channel(self, end: ChannelEnd, connect: Address, origin: Origin, then: Outcome, /) -> None:
         self.opened += 1
-        await super().open_channel(end, connect, origin)
+        super().open_channel(end, connect, origin, then)
 
 
 class Rig:

@@ -135,12 +135,9 @@ class Doctor:
         return checkup
 
     async def _look_for_refusals(self, refusals: Refusals, tell: Callable[[Step], None]) -> None:
-        try:
-            async for step in refusals.run(self._reader.began):
-                tell(step)
-                self._check_reader()
-        finally:
-            await refusals.aclose()
+        async for step in refusals.run(self._reader.began):
+            tell(step)
+            self._check_reader()
 
     def _show(self, step: Step) -> None:
         """Tell the reader. It may be a pipe that was closed, and asyncssh, who has called us, would swallow that."""

@@ -90,8 +90,8 @@ class ForwardChecks:
             return _not_tried("connect", forward)
         if forward.connect is None:
             port = self._target.port if self._target is not None else 22
-            return await _step("connect", forward, checks.forwards_at_all(conn, self._scope, port))
-        return await _step("connect", forward, glance.reach_from_server(conn, self._scope, forward.connect))
+            return await _step("connect", forward, checks.forwards_at_all(conn, port))
+        return await _step("connect", forward, glance.reach_from_server(conn, forward.connect))
 
     async def _remote(self, forward: Forward) -> list[Step]:
         steps = [await self._listen_there(forward)]
@@ -107,10 +107,10 @@ class ForwardChecks:
                 return self._held(mine)
             assert self._conn is not None
             if isinstance(forward.listen, TcpAddress):
-                found = await checks.listen_there(self._conn, self._scope, forward.listen, self._seen_at())
+                found = await checks.listen_there(self._conn, forward.listen, self._seen_at())
                 # What was tried says more than what can be guessed.
                 return found if found.warning else self._with_audience(found, forward)
-            return await checks.socket_there(self._conn, self._scope, forward.listen)
+            return await checks.socket_there(self._conn, forward.listen)
 
         if self._conn is None and self._ours(forward) is None:
             return _not_tried("listen", forward)

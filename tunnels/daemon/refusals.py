@@ -20,7 +20,6 @@ from tunnels.forwarding.glance import Found
 from tunnels.ssh import session_checks
 from tunnels.ssh.connection import SshConnection
 from tunnels.ssh.destination import Destination
-from tunnels.tasks import TaskScope
 
 #: Unix sockets that most servers have and every account may use; and those that make their users master of it.
 USUAL_SOCKETS = (
@@ -47,7 +46,6 @@ class Refusals:
         self._conn = conn
         self._target = target
         self._grant: Grant = grant_of(profile.forwards)
-        self._scope = TaskScope(f"harden {profile.name}")
 
     async def run(self, began: Callable[[str], None]) -> AsyncIterator[Step]:
         """Try everything, one after the other."""
@@ -62,10 +60,6 @@ class Refusals:
         for name, what, check in look:
             began(f"{self._target.alias}: {what}")
             yield await self._step(name, check())
-
-    async def aclose(self) -> None:
-        """End what still waits for an answer."""
-        await self._scope.aclose()
 
     async def _step(self, name: str, work: Awaitable[Found]) -> Step:
         started = time.monotonic()
@@ -126,7 +120,7 @@ class Refusals:
     async def _connects(self, address: TcpAddress) -> bool:
         """Whether the server tries to: that nobody answers is no refusal of the server's."""
         try:
-            await glance.reach_from_server(self._conn, self._scope, address)
+            await glance.reach_from_server(self._conn, address)
         except DialError as error:
             return error.reason is not DialReason.PROHIBITED
         return True
@@ -160,7 +154,7 @@ class Refusals:
             return Found("any is allowed", "sshd cannot tell the sockets of this profile from others")
         for path in USUAL_SOCKETS:
             try:
-                await glance.reach_from_server(self._conn, self._scope, UnixAddress(path))
+                await glance.reach_from_server(self._conn, UnixAddress(path))
             except DialError:
                 continue
             raise TooMuch(

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from tunnels.core.address import Address
-from tunnels.errors import ListenError, TunnelsError
+from tunnels.errors import DialError, ListenError, TunnelsError
 
 
 class LinkLost(TunnelsError):
@@ -82,6 +82,10 @@ class ChannelEnd(Protocol):
 #: the client of a unix socket.
 Origin = tuple[str, int]
 
+#: Told once, and perhaps at once, what became of a channel: None when it is open, or else why there is none.
+#: It must not raise.
+Outcome = Callable[[DialError | LinkLost | None], None]
+
 #: Called for every client of a remote listener: connects to the destination and returns the end that
 #: the new channel is coupled to. Raises DialError where that fails.
 Acceptor = Callable[[Origin], Awaitable[ChannelEnd]]
@@ -101,12 +105,11 @@ class RemoteListener(Protocol):
 class Link(Protocol):
     """An SSH connection, as far as forwarding is concerned."""
 
-    async def open_channel(self, end: ChannelEnd, connect: Address, origin: Origin) -> None:
-        """Have the server connect to ``connect`` and couple the channel to ``end``.
+    def open_channel(self, end: ChannelEnd, connect: Address, origin: Origin, then: Outcome, /) -> None:
+        """Have the server connect to ``connect`` and couple the channel to ``end``; then tell ``then``.
 
-        Raises DialError where the destination refuses and LinkLost where the connection is gone.
-        Not to be cancelled while the connection lives on: the channel would open all the same, and stay
-        open on the server's side (asyncssh). An end whose socket has gone closes it when it opens.
+        It is told a DialError where the destination refuses, and LinkLost where the connection is gone.
+        Nothing calls this off: an end whose socket has gone meanwhile closes the channel when it opens.
         """
 
     async def listen(self, address: Address, acceptor: Acceptor) -> RemoteListener:

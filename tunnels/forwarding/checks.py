@@ -19,7 +19,6 @@ from tunnels.forwarding.glance import Found, reach_from_server
 from tunnels.forwarding.listener import Listener
 from tunnels.forwarding.ports import PRIVILEGED
 from tunnels.forwarding.unix_listener import UnixListener, expand
-from tunnels.tasks import TaskScope
 
 #: Seconds for the server to say whether it listens.
 ASK_TIMEOUT = 10.0
@@ -61,19 +60,19 @@ def _is_dead_socket(path: str) -> bool:
 # --- on the server ------------------------------------------------------------------------------------
 
 
-async def _connects(link: Link, scope: TaskScope, address: TcpAddress) -> bool | None:
+async def _connects(link: Link, address: TcpAddress) -> bool | None:
     """Whether somebody answers there on the server's side; None where the server does not let us see."""
     try:
-        await reach_from_server(link, scope, address)
+        await reach_from_server(link, address)
     except DialError as error:
         return False if error.reason is DialReason.REFUSED else None
     return True
 
 
-async def forwards_at_all(link: Link, scope: TaskScope, port: int) -> Found:
+async def forwards_at_all(link: Link, port: int) -> Found:
     """Whether the server connects to anything for us; ``port`` is its own SSH port. Raises DialError."""
     try:
-        await reach_from_server(link, scope, TcpAddress("127.0.0.1", port))
+        await reach_from_server(link, TcpAddress("127.0.0.1", port))
     except DialError as error:
         if error.reason is DialReason.PROHIBITED:
             raise DialError(
@@ -95,10 +94,10 @@ class _Door:
         self.knocked.set()
         raise DialError("nobody is at home: this was only a question")
 
-    async def is_at(self, link: Link, scope: TaskScope, address: TcpAddress) -> bool | None:
+    async def is_at(self, link: Link, address: TcpAddress) -> bool | None:
         """Whether who connects there on the server comes to us; False: to somebody else; None: nobody can tell."""
         self.knocked.clear()
-        if not await _connects(link, scope, address):
+        if not await _connects(link, address):
             return None
         try:
             # The server tells us of its new client about when it tells us that our channel is open.
@@ -109,7 +108,7 @@ class _Door:
         return True
 
 
-async def listen_there(link: Link, scope: TaskScope, address: TcpAddress, seen_at: str | None) -> Found:
+async def listen_there(link: Link, address: TcpAddress, seen_at: str | None) -> Found:
     """Have the server listen, look who could reach that, and give it back.
 
     ``seen_at`` is an address of the server that other machines use, where one is known. Raises ListenError,
@@ -124,18 +123,18 @@ async def listen_there(link: Link, scope: TaskScope, address: TcpAddress, seen_a
             f"the server has not said within {ASK_TIMEOUT:g} s whether it listens on {address}"
         ) from None
     except ListenRefused as refusal:
-        raise await _why_refused(link, scope, address) from refusal
+        raise await _why_refused(link, address) from refusal
     try:
         port = listener.port or address.port
         warning = None
-        if address.is_loopback and await door.is_at(link, scope, TcpAddress("127.0.0.1", port)) is False:
+        if address.is_loopback and await door.is_at(link, TcpAddress("127.0.0.1", port)) is False:
             # "localhost" is two addresses, and sshd is content with one of them.
             warning = (
                 f"another program on the server has port {port} of 127.0.0.1: only clients of ::1 will come here; "
                 f"`sudo ss -ltnp 'sport = :{port}'` there names it"
             )
         elif seen_at is not None:
-            open_to_others = await _connects(link, scope, TcpAddress(seen_at, port))
+            open_to_others = await _connects(link, TcpAddress(seen_at, port))
             warning = _who_reaches(address, open_to_others, seen_at)
     finally:
         await listener.aclose()
@@ -156,10 +155,10 @@ def _who_reaches(address: TcpAddress, open_to_others: bool | None, seen_at: str)
     return None
 
 
-async def _why_refused(link: Link, scope: TaskScope, address: TcpAddress) -> ListenError:
+async def _why_refused(link: Link, address: TcpAddress) -> ListenError:
     """Find out what the server does not say (RFC 4254 section 7.1): whether the port is taken or not allowed."""
     host = "127.0.0.1" if address.is_loopback or address.host == "*" else address.host
-    if address.port and await _connects(link, scope, TcpAddress(host, address.port)):
+    if address.port and await _connects(link, TcpAddress(host, address.port)):
         return ListenRefused(
             f"port {address.port} is in use on the server",
             hint=f"perhaps by our own last connection, or a tunnel of another machine; `sudo ss -ltnp 'sport = "
@@ -192,13 +191,13 @@ async def _may_listen(link: Link, address: TcpAddress) -> bool:
     return True
 
 
-async def socket_there(link: Link, scope: TaskScope, address: UnixAddress) -> Found:
+async def socket_there(link: Link, address: UnixAddress) -> Found:
     """Look whether somebody listens at a path on the server. It is not tried: sshd would leave its file behind.
 
     Raises ListenError, or LinkLost.
     """
     try:
-        await reach_from_server(link, scope, address)
+        await reach_from_server(link, address)
     except DialError as error:
         if error.reason is DialReason.PROHIBITED:
             return Found("not tried", "the server does not say whether somebody listens there already")

@@ -28,6 +28,11 @@ class Door:
         self._waiting: set[asyncio.Future[Link]] = set()
 
     @property
+    def link(self) -> Link | None:
+        """The connection, if it is there."""
+        return self._link
+
+    @property
     def waiting(self) -> int:
         """How many clients wait now."""
         return len(self._waiting)

@@ -38,7 +38,7 @@ class Forwarder:
         self._failing_since: float | None = None  # of the monotonic clock
         self._on_change = on_change
         self.last_client_at = 0.0  #: when the last client went, in the event loop's time
-        self._ends: dict[SocketEnd, asyncio.Task[None] | None] = {}  # and what still opens their channel
+        self._ends: dict[SocketEnd, asyncio.Task[None] | None] = {}  # and what waits for a channel for them
         self._whose: dict[
             SocketEnd, tuple[Origin, Address, float]
         ] = {}  # and the event loop's time it came at
@@ -62,26 +62,21 @@ class Forwarder:
         error = InternalError(f"{type(exc).__name__}: {exc}", hint="`tunnels logs` has the details")
         self._become(ForwardState.FAILED, error)
 
-    def _add(self, end: SocketEnd, opening: asyncio.Task[None] | None) -> None:
-        """Own an end until it is lost."""
-        self._ends[end] = opening
+    def own(self, end: SocketEnd, waiting: asyncio.Task[None] | None) -> None:
+        """Own an end until it is lost; what waits for its channel is cancelled then."""
+        self._ends[end] = waiting
 
     def _know(self, end: SocketEnd, origin: Origin, connect: Address) -> None:
         """Remember, until it is lost, where the client of an end comes from and where it goes."""
         self._whose[end] = (origin, connect, asyncio.get_running_loop().time())
 
-    def _let_open(self, end: SocketEnd) -> None:
-        """What opens the channel of this end is no longer to be cancelled."""
-        if end in self._ends:
-            self._ends[end] = None
-
     def _lose(self, end: SocketEnd) -> None:
-        """The socket of an end is gone; whoever still opens its channel need not."""
+        """The socket of an end is gone; whoever still waits for its channel need not."""
         self.last_client_at = asyncio.get_running_loop().time()
         self._whose.pop(end, None)
-        opening = self._ends.pop(end, None)
-        if opening is not None:
-            opening.cancel()
+        waiting = self._ends.pop(end, None)
+        if waiting is not None:
+            waiting.cancel()
 
     def reset_clients(self) -> None:
         """End every client of this forward with a reset."""

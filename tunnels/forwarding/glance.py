@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import NamedTuple
 
 from tunnels.core.address import Address, describe_listen
 from tunnels.errors import DialError, DialReason
 from tunnels.forwarding.channel import Channel, Link, LinkLost, Origin
 from tunnels.forwarding.remote import connect_here
-from tunnels.tasks import TaskScope
 
 #: Seconds for a destination to answer. The server's own patience is two minutes (tcp(7), tcp_syn_retries).
 DIAL_TIMEOUT = 10.0
@@ -87,28 +86,25 @@ class _Glance:
         """As above."""
 
 
-async def reach_from_server(link: Link, scope: TaskScope, address: Address) -> Found:
+async def reach_from_server(link: Link, address: Address) -> Found:
     """Have the server connect to the destination, and hang up. Raises DialError, or LinkLost."""
-    end = _Glance()
-    # Not cancelled, as `Link.open_channel` wants it: what opens late is closed by the end itself.
-    task = scope.spawn(_kept(link.open_channel(end, address, _ORIGIN)), name=f"reach {address}")
-    await asyncio.wait([task], timeout=DIAL_TIMEOUT)
-    if not task.done():
+    answer: asyncio.Future[DialError | LinkLost | None] = asyncio.get_running_loop().create_future()
+
+    def answered(error: DialError | LinkLost | None) -> None:
+        if not answer.done():
+            answer.set_result(error)
+
+    # What opens when nobody waits any more is closed by the end itself.
+    link.open_channel(_Glance(), address, _ORIGIN, answered)
+    try:
+        async with asyncio.timeout(DIAL_TIMEOUT):
+            error = await answer
+    except TimeoutError as exc:
         raise DialError(
             f"{address}: the server has got no answer from there within {DIAL_TIMEOUT:g} s",
             reason=DialReason.TIMED_OUT,
             hint="is the address right, and is there a firewall between the server and it?",
-        )
-    error = task.result()
+        ) from exc
     if error is not None:
         raise error
     return Found(f"{describe_listen(address)} answers on the server's side")
-
-
-async def _kept(awaitable: Awaitable[None]) -> DialError | LinkLost | None:
-    """What it raises as a value: it may come when nobody waits for it any more."""
-    try:
-        await awaitable
-    except (DialError, LinkLost) as error:
-        return error
-    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 
 from tunnels.core.address import Address, TcpAddress
@@ -18,8 +19,13 @@ from tunnels.forwarding.relay import SocketEnd
 from tunnels.forwarding.unix_listener import UnixListener
 from tunnels.tasks import TaskScope
 
+_log = logging.getLogger("tunnels")
+
 #: Told of every client that could not be served: (destination, why).
 OnRefused = Callable[[Address, DialError], None]
+
+#: Tells a client that there is no channel for it.
+Refuse = Callable[[DialError], None]
 
 
 class ListeningForwarder(Forwarder):
@@ -37,8 +43,8 @@ class ListeningForwarder(Forwarder):
     ) -> None:
         super().__init__(forward, on_change=on_change)
         self._tunnel = tunnel  # whose forward it is, for others to whom it is in the way
-        self._door = door
-        self._scope = scope
+        self.door = door  #: where the connection is met
+        self.scope = scope  #: of tasks
         self._on_refused = on_refused
         self._listener: Listener | UnixListener | None = None
         self._retry: asyncio.Task[None] | None = None
@@ -50,7 +56,7 @@ class ListeningForwarder(Forwarder):
         if await self._try_to_bind():
             return
         if isinstance(self.error, ListenError):
-            self._retry = self._scope.spawn(self._keep_trying(), name=f"listen on {self.forward.listen}")
+            self._retry = self.scope.spawn(self._keep_trying(), name=f"listen on {self.forward.listen}")
 
     async def _try_to_bind(self) -> bool:
         address = self.forward.listen
@@ -104,53 +110,96 @@ class ListeningForwarder(Forwarder):
         end: SocketEnd,
         connect: Address,
         *,
-        refuse: Callable[[DialError], None],
+        refuse: Refuse,
         origin: Origin | None = None,
     ) -> None:
-        """Begin to open a channel for a client; ``refuse`` says how the client is told that there is none."""
+        """Couple a client to a channel; ``refuse`` says how the client is told that there is none."""
         if origin is None:
             assert end.transport is not None
             origin = origin_of(end.transport)
         self._know(end, origin, connect)
-        coroutine = self._open(end, connect, origin, refuse)
-        self._add(end, self._scope.spawn(coroutine, name=f"client for {connect}"))
+        Approach(self, end, connect, origin, refuse).begin()
 
-    async def _open(
-        self, end: SocketEnd, connect: Address, origin: Origin, refuse: Callable[[DialError], None]
+    def turn_away(self, end: SocketEnd, connect: Address, error: DialError, refuse: Refuse) -> None:
+        """There is no channel for a client."""
+        if not end.gone:
+            self.health.refused(error)
+            self._on_refused(connect, error)
+            refuse(error)
+
+
+class Approach:
+    """The way of one client to its channel. It takes a task only while the connection is away."""
+
+    __slots__ = ("_connect", "_end", "_forwarder", "_link", "_origin", "_refuse")
+
+    def __init__(
+        self,
+        forwarder: ListeningForwarder,
+        end: SocketEnd,
+        connect: Address,
+        origin: Origin,
+        refuse: Refuse,
     ) -> None:
-        """Find the connection, waiting for it if need be, and couple the client to a channel.
+        self._forwarder = forwarder
+        self._end = end
+        self._connect = connect
+        self._origin = origin
+        self._refuse = refuse
+        self._link: Link | None = None  # that was asked for the channel
 
-        A connection that is lost meanwhile is not the client's fault: it waits for the next one.
-        """
-        dead: Link | None = None
+    def begin(self) -> None:
+        """Ask for a channel, when the connection is there."""
+        link = self._forwarder.door.link
+        if link is None:
+            self._wait()
+        else:
+            self._forwarder.own(self._end, None)
+            self._ask(link)
+
+    def _wait(self) -> None:
+        """Wait for the connection, or for another one than that which was lost; the client may call it off."""
+        name = f"client for {self._connect}"
+        self._forwarder.own(self._end, self._forwarder.scope.spawn(self._through_the_door(), name=name))
+
+    async def _through_the_door(self) -> None:
+        forwarder, end = self._forwarder, self._end
+        forwarder.counters.held += 1
         try:
-            while True:
-                self.counters.held += 1
-                try:
-                    link = await self._door.enter(after=dead)
-                finally:
-                    self.counters.held -= 1
-                # From here on the channel looks after itself: cancelling would leave it open for ever on
-                # the server's side (asyncssh), so a client that goes now is noticed when it opens.
-                self._let_open(end)
-                try:
-                    await link.open_channel(end.far, connect, origin)
-                except LinkLost:
-                    if end.gone:
-                        return
-                    dead = link
-                    self._add(end, asyncio.current_task())  # it waits again, and may be called off again
-                else:
-                    self.health.answered()
-                    return
+            link = await forwarder.door.enter(after=self._link)
         except DialError as error:
-            if not end.gone:
-                self.health.refused(error)
-                self._on_refused(connect, error)
-                refuse(error)
+            forwarder.turn_away(end, self._connect, error, self._refuse)
         except BaseException:
             end.reset()
             raise
+        else:
+            forwarder.own(end, None)  # from here on a client that goes is noticed when its channel opens
+            self._ask(link)
+        finally:
+            forwarder.counters.held -= 1
+
+    def _ask(self, link: Link) -> None:
+        self._link = link
+        try:
+            link.open_channel(self._end.far, self._connect, self._origin, self._answered)
+        except Exception:  # noqa: BLE001 - a bug is the end of this client, and of no other
+            self._fail_with_bug()
+
+    def _answered(self, error: DialError | LinkLost | None) -> None:
+        forwarder, end = self._forwarder, self._end
+        try:
+            if error is None:
+                forwarder.health.answered()
+            elif isinstance(error, DialError):
+                forwarder.turn_away(end, self._connect, error, self._refuse)
+            elif not end.gone and not forwarder.closed:
+                self._wait()  # that the connection was lost meanwhile is not the client's fault
+        except Exception:  # noqa: BLE001 - as above
+            self._fail_with_bug()
+
+    def _fail_with_bug(self) -> None:
+        _log.exception("a client for %s ended with a bug", self._connect)
+        self._end.reset()
 
 
 def origin_of(transport: asyncio.BaseTransport) -> Origin:

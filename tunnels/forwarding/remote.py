@@ -128,7 +128,7 @@ class RemoteForwarder(Forwarder):
     async def _dial(self, origin: Origin, connect: Address) -> SocketEnd:
         """Connect to a destination for a client. Raises DialError."""
         link = self._link
-        end = SocketEnd(self.counters, on_made=lambda end: self._add(end, None), on_lost=self._lose)
+        end = SocketEnd(self.counters, on_made=lambda end: self.own(end, None), on_lost=self._lose)
         try:
             await connect_here(lambda: end, connect)
         except DialError as error:

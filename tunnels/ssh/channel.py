@@ -17,7 +17,6 @@ that has come is not lost because a close came with it.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -34,6 +33,10 @@ from tunnels.ssh.wire import Wire
 #: Bytes of data that the server may put into one packet. OpenSSH's client says 32 KiB (CHAN_TCP_PACKET_DEFAULT);
 #: what is larger saves us work for each packet, and makes others on the same connection wait longer.
 LARGEST_DATA = 64 * 1024
+
+#: Told once what the server has answered: None when the channel is open, an `asyncssh.ChannelOpenError` when it
+#: refuses, another error when the connection has ended. It must not raise.
+Answer = Callable[[BaseException | None], None]
 
 _GONE = "SSH connection closed"
 _NOT_ASKED = "Channel not being opened"
@@ -72,7 +75,7 @@ class ForwardChannel:
         self._out = 0  # bytes that the far end takes before it has to say more
         self._largest = 0  # bytes of data in one packet to the far end
         self._peer = -1  # the far end's number
-        self._opening: asyncio.Future[None] | None = None
+        self._opening: Answer | None = None
         self._pending: bytearray | None = None  # what the far end has not been sent yet
         self._kept = Kept()  # what the end has not been given yet
         self._paused = False  # the end takes no more
@@ -88,33 +91,20 @@ class ForwardChannel:
 
     # --- opening ----------------------------------------------------------------------------------
 
-    async def open(self, end: ChannelEnd, kind: bytes, *args: bytes) -> None:
-        """Ask the server for a channel of this kind, and couple it to ``end``.
-
-        A channel whose opening is cancelled is closed as soon as the server has opened it.
-
-        Raises:
-            asyncssh.ChannelOpenError: the server refuses, or the connection ends.
-
-        """
+    def open(self, end: ChannelEnd, then: Answer, kind: bytes, *args: bytes) -> None:
+        """Ask the server for a channel of this kind, and couple it to ``end``; then tell ``then``."""
         self._end = end
-        self._opening = asyncio.get_running_loop().create_future()
+        self._opening = then
         self._conn.send_packet(
             packets.MSG_OPEN,
             uint32(len(kind)) + kind,
             uint32(self._number) + uint32(self._in.left) + uint32(LARGEST_DATA),
             *args,
         )
-        try:
-            await self._opening
-        except asyncio.CancelledError:
-            if self._peer >= 0:  # the server has opened it in this very moment
-                self.abort()
-            raise
 
     def process_open_confirmation(self, peer: int, window: int, largest: int, packet: Any) -> None:
         """The server has opened it, which `Wire` has not taken."""
-        packet.check_end()  # where this raises, the end of the connection is what `open` is told
+        packet.check_end()  # where this raises, the end of the connection is what is told
         if not self.confirmed(peer, window, largest):
             raise asyncssh.ProtocolError(_NOT_ASKED if self._opening is None else packets.TOO_SMALL)
 
@@ -125,14 +115,10 @@ class ForwardChannel:
             return False
         self._opening = None
         self._opened(peer, window, largest)
-        if opening.done():  # cancelled
-            self._end = None
-            self.abort()
-            return True
-        opening.set_result(None)
         assert self._end is not None
         self._end.connection_made(self)
         self._end.session_started()
+        opening(None)
         return True
 
     def process_open_failure(self, code: int, reason: str, lang: str) -> None:
@@ -141,8 +127,8 @@ class ForwardChannel:
         if opening is None:
             raise asyncssh.ProtocolError(_NOT_ASKED)
         self._forget()
-        if not opening.done():
-            opening.set_exception(asyncssh.ChannelOpenError(code, reason, lang))
+        self._end = None
+        opening(asyncssh.ChannelOpenError(code, reason, lang))
 
     async def accept(
         self, send_chan: int, send_window: int, send_pktsize: int, find: Callable[[], Awaitable[ChannelEnd]]
@@ -392,7 +378,7 @@ class ForwardChannel:
         self._pending = None
         self._kept.clear()
         if opening is not None:
-            if not opening.done():
-                opening.set_exception(asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, _GONE))
             self._end = None
         self._gone(exc)
+        if opening is not None:
+            opening(asyncssh.ConnectionLost(_GONE))

@@ -12,10 +12,10 @@ from typing import Any
 import asyncssh
 
 from tunnels.core.address import Address, TcpAddress, UnixAddress
-from tunnels.errors import TunnelsError
-from tunnels.forwarding.channel import Acceptor, ChannelEnd, LinkLost, Origin, RemoteListener
+from tunnels.errors import DialError, TunnelsError
+from tunnels.forwarding.channel import Acceptor, ChannelEnd, LinkLost, Origin, Outcome, RemoteListener
 from tunnels.ssh import fast_path, remote_listen
-from tunnels.ssh.channel import ForwardChannel
+from tunnels.ssh.channel import Answer, ForwardChannel
 from tunnels.ssh.channel_open import direct
 from tunnels.ssh.client import Client
 from tunnels.ssh.dial import (
@@ -44,6 +44,9 @@ CLOSE_TIMEOUT = 3.0
 #: Bytes queued for a socket before every client of the connection is told to wait: what a 1 Gbit/s link
 #: sends in 4 ms. asyncio's own 64 KiB would stop and start the clients several times for each window.
 LINK_HIGH_WATER = 512 * 1024
+
+#: What says that a connection has ended. asyncssh asserts that it is still connected.
+_LOST = (asyncssh.Error, OSError, AssertionError)
 
 OnLost = Callable[[TunnelsError], None]
 
@@ -136,43 +139,68 @@ class SshConnection:
         elif (sock := self._socket) is not None:
             limit_retransmission_timeout(sock, expected)
 
-    async def open_channel(self, end: ChannelEnd, connect: Address, origin: Origin) -> None:
+    def open_channel(self, end: ChannelEnd, connect: Address, origin: Origin, then: Outcome, /) -> None:
         """Have the server connect to ``connect`` and couple the channel to ``end``. See `channel.Link`."""
         if self._gone:
-            raise LinkLost("the connection is gone")
-        self._own(end)
-        try:
-            with self._doubt.waiting():
-                if self._wire is None:
-                    await self._open_stock(end, connect, origin)
-                else:
-                    channel = ForwardChannel(self._conn, self._wire, self._round_trip_seconds, self._budget)
-                    await channel.open(end, *direct(connect, origin))
-        except asyncssh.ChannelOpenError as exc:
-            self._disown(end)
-            if self._gone:
-                raise LinkLost("the connection ended while a client was being connected") from exc
-            self._doubt.answered()
-            raise channel_error(exc, connect) from exc
-        # asyncssh asserts that it is still connected
-        except (asyncssh.Error, OSError, AssertionError) as exc:
-            self._disown(end)
-            raise LinkLost("the connection ended while a client was being connected") from exc
-        self._doubt.answered()
+            then(LinkLost("the connection is gone"))
+            return
 
-    async def _open_stock(self, end: ChannelEnd, connect: Address, origin: Origin) -> None:
-        """The same with a channel of asyncssh's own."""
+        def answered(exc: BaseException | None) -> None:
+            self._doubt.end(end)
+            if exc is None:
+                self._doubt.answered()
+                self._tell(then, None)
+                return
+            self._disown(end)
+            if isinstance(exc, asyncssh.ChannelOpenError) and not self._gone:
+                self._doubt.answered()
+                self._tell(then, channel_error(exc, connect))
+            else:
+                self._tell(then, LinkLost("the connection ended while a client was being connected"))
+
+        self._own(end)
+        self._doubt.begin(end)
+        if self._wire is None:
+            opening = self._open_stock(end, connect, origin, answered)
+            self._scope.spawn(opening, name=f"channel to {connect}")
+            return
+        try:
+            channel = ForwardChannel(self._conn, self._wire, self._round_trip_seconds, self._budget)
+            channel.open(end, answered, *direct(connect, origin))
+        except _LOST as exc:
+            answered(exc)
+
+    def _tell(self, then: Outcome, error: DialError | LinkLost | None) -> None:
+        """Nothing that goes wrong with one client is the end of the connection."""
+        try:
+            then(error)
+        except Exception:  # noqa: BLE001 - so that it is heard
+            _log.exception("connecting a client ended with a bug")
+
+    async def _open_stock(self, end: ChannelEnd, connect: Address, origin: Origin, answered: Answer) -> None:
+        """The same with a channel of asyncssh's own.
+
+        Only the end of the connection may cancel it: the channel would stay open on the server's side.
+        """
 
         def session() -> Any:
             if self._gone:  # it has ended between the server's answer and now: the next one will do
                 raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "SSH connection closed")
             return StockSession(end)
 
-        if isinstance(connect, TcpAddress):
-            host = connect.host or "localhost"
-            await self._conn.create_connection(session, host, connect.port, *origin)
+        try:
+            if isinstance(connect, TcpAddress):
+                host = connect.host or "localhost"
+                await self._conn.create_connection(session, host, connect.port, *origin)
+            else:
+                await self._conn.create_unix_connection(session, connect.path)
+        except _LOST as exc:
+            answered(exc)
+        except asyncio.CancelledError as exc:
+            answered(exc)
+            raise
         else:
-            await self._conn.create_unix_connection(session, connect.path)
+            answered(None)
 
     def _round_trip_seconds(self) -> float | None:
         """The path's own: the first keepalives of a fresh connection may have waited for an acknowledgement."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from types import TracebackType
 
 #: Seconds after which an answer is late: longer than most servers need to reach a destination or to give it up.
 LATE = 1.5
@@ -23,21 +22,17 @@ class Doubt:
         self._doubtful = doubtful
         self._late = False
         self._loop = asyncio.get_running_loop()
-        self._waiting: dict[_Waiting, float] = {}  # when each began, the first one first
+        self._waiting: dict[object, float] = {}  # when each began, the first one first
         self._timer: asyncio.TimerHandle | None = None
 
-    def waiting(self) -> _Waiting:
-        """Around what the server should answer; then `answered` says whether it did."""
-        return _Waiting(self)
-
-    def begin(self, who: _Waiting) -> None:
-        """Somebody waits from now on."""
+    def begin(self, who: object) -> None:
+        """Somebody waits for an answer from now on."""
         self._waiting[who] = self._loop.time()
         if self._timer is None:
             self._timer = self._loop.call_later(LATE, self._look)
 
-    def end(self, who: _Waiting) -> None:
-        """And no longer."""
+    def end(self, who: object) -> None:
+        """And no longer; `answered` says whether there was one."""
         self._waiting.pop(who, None)
 
     def _look(self) -> None:
@@ -59,20 +54,3 @@ class Doubt:
         if self._late:
             self._late = False
             self._doubtful(False)
-
-
-class _Waiting:
-    """One who waits. A generator would cost more than all that happens here."""
-
-    __slots__ = ("_doubt",)
-
-    def __init__(self, doubt: Doubt) -> None:
-        self._doubt = doubt
-
-    def __enter__(self) -> None:
-        self._doubt.begin(self)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._doubt.end(self)

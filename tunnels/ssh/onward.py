@@ -44,7 +44,18 @@ class Onward:
         # The connection inside is never told to stop reading: a large window costs nothing, and is never in the way.
         channel = ForwardChannel(self._conn, self._wire, lambda: None, window=LARGEST)
         carrier = Carrier(factory)
-        await channel.open(carrier, *direct(TcpAddress(host, port), ("", 0)))
+        opening: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def answered(exc: BaseException | None) -> None:
+            if opening.done():  # cancelled
+                channel.abort()
+            elif exc is None:
+                opening.set_result(None)
+            else:
+                opening.set_exception(exc)
+
+        channel.open(carrier, answered, *direct(TcpAddress(host, port), ("", 0)))
+        await opening
         return carrier, carrier.protocol
 
     async def _open(self, factory: Any, host: str, port: int, done: asyncio.Future[tuple[Any, Any]]) -> None:

@@ -75,7 +75,7 @@ class DestinationProbes:
         if forward.kind is ForwardKind.REMOTE:
             await reach_from_here(forward.connect)
         else:
-            await reach_from_server(link, self._scope, forward.connect)
+            await reach_from_server(link, forward.connect)
 
     def _say(self, forwarder: Forwarder, error: DialError | None) -> None:
         """Once for each change: a destination that stays away is not worth a line every 30 s."""
