@@ -35,6 +35,7 @@ class OpenFiles:
         self._before: int | None = None  # what programs that we start get
         self._said = float("-inf")
         self._since_said = 0
+        self._sure = 0  # clients that there is room for, whatever else happens
         self.turned_away = 0  #: clients, so far
 
     @property
@@ -63,15 +64,22 @@ class OpenFiles:
     def none_left(self) -> bool:
         """Whether there is no room for one more client.
 
-        The system gives out the lowest number that is free (open(2)), so the next number says it all.
+        The system gives out the lowest number that is free (open(2)), so the next number says it all. With room
+        for many, it says it for some of them: at worst, these use up a quarter of the reserve.
         """
+        if self._sure:
+            self._sure -= 1
+            return False
         limit = self.limit
+        reserve = min(RESERVE, limit // 4)
         try:
             number = os.dup(0)
         except OSError:  # EMFILE; or standard input is closed, which no program of ours does
             return True
         os.close(number)
-        return number >= limit - min(RESERVE, limit // 4)
+        room = limit - reserve - number
+        self._sure = max(0, min(room - 1, reserve // 4))
+        return room <= 0
 
     def turn_away(self) -> None:
         """One client is turned away. It is said in the log now and then."""

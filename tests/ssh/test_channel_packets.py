@@ -28,7 +28,7 @@ class Recording:
         self.given: list[object] = []
         self._well = well
 
-    def data(self, data: memoryview, /) -> bool:
+    def data(self, data: bytes | memoryview, /) -> bool:
         self.given.append(bytes(data))
         return self._well
 

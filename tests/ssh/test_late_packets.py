@@ -8,11 +8,9 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import asyncssh
-import pytest
 from asyncssh.constants import MSG_CHANNEL_REQUEST
 from asyncssh.packet import Boolean, String, UInt32
 
-from tunnels.ssh import late_packets
 from tunnels.ssh.late_packets import tolerate_late_packets
 
 
@@ -112,19 +110,31 @@ async def test_a_channel_that_never_was_is_still_an_error() -> None:
         await conn.wait_closed()
 
 
-async def test_only_so_many_closed_channels_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(late_packets, "REMEMBERED", 2)
+async def test_channels_that_were_closed_long_ago_cost_nothing_and_are_known_all_the_same() -> None:
     async with connected() as (conn, server):
         tolerate_late_packets(conn)
-        first, *_, last = [await echo(conn) for _ in range(4)]
-        assert len(cast("Any", conn)._channels._remembered) == 2
-        ask_on(server, last)
-        await echo(conn)
+        first, *_ = [await echo(conn) for _ in range(4)]
+        assert not cast("Any", conn)._channels
         ask_on(server, first)
+        await echo(conn)
+        assert not conn.is_closed()
+
+
+async def test_numbers_that_begin_again_are_none_that_never_were() -> None:
+    async with connected() as (conn, server):
+        tolerate_late_packets(conn)
+        cast("Any", conn)._next_recv_chan = 0xFFFFFFFF
+        last, first = await echo(conn), await echo(conn)
+        assert (last, first) == (0xFFFFFFFF, 0)
+        ask_on(server, last)
+        ask_on(server, first)
+        await echo(conn)
+        assert not conn.is_closed()
+        ask_on(server, 2)
         await conn.wait_closed()
 
 
-async def test_a_connection_with_remembered_channels_closes() -> None:
+async def test_a_connection_whose_channels_are_closed_closes() -> None:
     async with connected() as (conn, _):
         tolerate_late_packets(conn)
         await echo(conn)

@@ -22,7 +22,7 @@ from tests.conftest import run_async
 from tests.forwarding import fakes
 from tests.forwarding.fakes import KIB, MIB, RecordingEnd, turns, until
 from tests.ssh.plane import GCM, LOOPBACK, Captured, Held, Plane, Talker, connected, feed, listening
-from tunnels.ssh import gcm, wire
+from tunnels.ssh import gcm, outlet, wire
 from tunnels.ssh.buffers import LARGEST_PACKET
 from tunnels.ssh.channel import ForwardChannel
 from tunnels.ssh.channel_packets import MSG_DATA
@@ -631,15 +631,15 @@ async def test_after_the_loss_nothing_is_written_to_a_descriptor_that_may_be_som
             written.append(file)
             return os.write(file, data)
 
-        monkeypatch.setattr(wire, "os", SimpleNamespace(write=write))
+        monkeypatch.setattr(outlet, "os", SimpleNamespace(write=write))
         channel.write(b"alive")
-        assert written == [plane.wire._file]
+        assert written == [plane.wire._outlet.file]
         plane.conn.abort()
         channel.write(b"not any more")
         plane.wire.send_data(0, memoryview(b"x"), 100)
         plane.conn.send_packet(GLOBAL, String("nothing"), Boolean(False))
         await plane.gone()
-        await until(lambda: plane.wire._file == -1)
+        await until(lambda: plane.wire._outlet.file == -1)
         plane.wire.send_data(0, memoryview(b"x"), 100)
         plane.conn.send_packet(GLOBAL, String("nothing"), Boolean(False))
         assert len(written) == 1
@@ -662,7 +662,7 @@ async def test_a_connection_that_is_cut_in_the_middle_of_everything_ends_every_c
 async def test_a_server_that_asks_and_asks_and_reads_no_answer_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(wire, "LARGEST_BACKLOG", 64 * KIB)
+    monkeypatch.setattr(outlet, "LARGEST_BACKLOG", 64 * KIB)
     async with connected() as plane:
         channel, held = await plane.hold(RecordingEnd())
         block(plane, channel)
@@ -693,10 +693,10 @@ async def test_backlog_that_was_read_counts_no_more(monkeypatch: pytest.MonkeyPa
         channel, _ = await plane.hold(RecordingEnd())
         block(plane, channel)
         plane.conn.send_packet(GLOBAL, String("nothing"), Boolean(False))
-        assert plane.wire._backlog > 0
+        assert plane.wire._outlet._backlog > 0
         plane.server.conn._transport.resume_reading()
         await until(lambda: not plane.wire.blocked)
-        assert plane.wire._backlog == 0
+        assert plane.wire._outlet._backlog == 0
 
 
 # --- keepalives -----------------------------------------------------------------------------------

@@ -241,13 +241,13 @@ class SocketEnd(asyncio.BufferedProtocol):
 
     def write_eof(self) -> None:
         """The far end has sent its last byte."""
-        if not self._gone:
-            assert self.transport is not None
-            if not self.transport.is_closing():
-                try:
-                    self.transport.write_eof()
-                except OSError:  # the peer has gone this very moment; connection_lost follows
-                    pass
+        if self._eof:  # and the peer its own: nothing more comes either way
+            self.close()
+        elif not self._gone and self.transport is not None and not self.transport.is_closing():
+            try:
+                self.transport.write_eof()
+            except OSError:  # the peer has gone this very moment; connection_lost follows
+                pass
 
     def close(self) -> None:
         """Close after what is queued."""

@@ -165,7 +165,8 @@ class ForwardChannel:
         """Send bytes, or keep them until they can be sent. Raises BrokenPipeError where nobody takes them."""
         if self._close_sent or self._close_wanted or self._eof_wanted or self._peer < 0:
             raise BrokenPipeError("the channel takes no more")
-        view, sent, wire, out = memoryview(data), 0, self._wire, self._out
+        sent, wire, out = 0, self._wire, self._out
+        view = data if isinstance(data, memoryview) else memoryview(data)
         if out and not self._pending and not wire.blocked:
             sent = len(view)
             if sent <= out:
@@ -267,7 +268,7 @@ class ForwardChannel:
 
     # --- from the far end -------------------------------------------------------------------------
 
-    def data(self, data: memoryview) -> bool:
+    def data(self, data: bytes | memoryview) -> bool:
         """Bytes have come. They are ours only until this returns."""
         size = len(data)
         window = self._in

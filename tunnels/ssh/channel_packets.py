@@ -42,7 +42,7 @@ class Receiver(Protocol):
     def confirmed(self, peer: int, window: int, largest: int, /) -> bool:
         """The server has opened it; false where that is against the protocol."""
 
-    def data(self, data: memoryview, /) -> bool:
+    def data(self, data: bytes | memoryview, /) -> bool:
         """Bytes have come; false where that is against the protocol."""
 
     def window_adjusted(self, more: int, /) -> bool:
@@ -58,7 +58,7 @@ class Receiver(Protocol):
         """The far end asks for something."""
 
 
-def carry(kind: int, body: memoryview, to: Receiver) -> bool:
+def carry(kind: int, body: bytes | memoryview, to: Receiver) -> bool:
     """Give ``to`` a packet of which ``body`` comes after the channel's number; false where it is asyncssh's to read."""
     if kind == MSG_EOF:
         return not body and to.eof_came()
@@ -80,7 +80,7 @@ def hand_over(kind: int, packet: Any, to: Receiver) -> None:
     if kind == MSG_DATA:
         data = packet.get_string()
         packet.check_end()
-        if not to.data(memoryview(data)):
+        if not to.data(data):
             raise asyncssh.ProtocolError("Window exceeded, or channel not open for sending")
     elif kind == MSG_WINDOW_ADJUST:
         more = packet.get_uint32()

@@ -70,11 +70,19 @@ class _Borrowed:
 class Sealer(_Borrowed):
     """Seals packets."""
 
-    __slots__ = ("_encrypt_into",)
+    __slots__ = ("_encrypt", "_encrypt_into")
 
     def __init__(self, encryption: Any) -> None:
         super().__init__(encryption)
-        self._encrypt_into = AESGCM(self._cipher._key).encrypt_into  # noqa: SLF001
+        gcm = AESGCM(self._cipher._key)  # noqa: SLF001
+        self._encrypt, self._encrypt_into = gcm.encrypt, gcm.encrypt_into
+
+    def small(self, plain: bytes) -> bytes:
+        """Seal a packet that is not worth a buffer; return it as it goes out."""
+        length = len(plain).to_bytes(4, "big")
+        sealed = length + self._encrypt(self._cipher._iv, plain, length)  # noqa: SLF001
+        self.count()
+        return sealed
 
     def seal(self, plain: memoryview, size: int, out: memoryview, at: int) -> int:
         """Seal ``plain[:size]``: padding length, payload and padding. It goes to ``out[at:]``; return where it ends."""
@@ -90,11 +98,17 @@ class Sealer(_Borrowed):
 class Opener(_Borrowed):
     """Opens packets."""
 
-    __slots__ = ("_decrypt_into",)
+    __slots__ = ("_decrypt", "_decrypt_into")
 
     def __init__(self, encryption: Any) -> None:
         super().__init__(encryption)
-        self._decrypt_into = AESGCM(self._cipher._key).decrypt_into  # noqa: SLF001
+        gcm = AESGCM(self._cipher._key)  # noqa: SLF001
+        self._decrypt, self._decrypt_into = gcm.decrypt, gcm.decrypt_into
+
+    def small(self, data: memoryview, at: int, end: int) -> bytes:
+        """Open a packet that is not worth a buffer; see `open`."""
+        begin = at + 4
+        return self._decrypt(self._cipher._iv, data[begin:end], data[at:begin])  # noqa: SLF001
 
     def open(self, data: memoryview, at: int, end: int, plain: memoryview) -> None:
         """Open the packet in ``data[at:end]`` into ``plain``. It counts only when `count` is called.

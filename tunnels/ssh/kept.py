@@ -27,7 +27,7 @@ class Kept:
         """Count the bytes."""
         return sum(map(len, self._pieces))
 
-    def add(self, data: memoryview) -> None:
+    def add(self, data: bytes | memoryview) -> None:
         """Keep a copy, behind what is there."""
         pieces = self._pieces
         if pieces and len(pieces[-1]) + len(data) <= _PIECE:

@@ -9,15 +9,9 @@ not open" or "Invalid channel number".
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Mapping
 from typing import Any
 
 import asyncssh
-
-#: Closed channels that are remembered. What is late is late by an outage: these are the channels that were
-#: closing when it began.
-REMEMBERED = 1024
 
 
 class _ClosedChannel:
@@ -33,35 +27,29 @@ class _ClosedChannel:
 
 _CLOSED = _ClosedChannel()
 
-#: Nothing remembered; never added to.
-_NONE: set[int] = set()
+#: Numbers ago from which on a number is one that has not been given yet.
+_NEVER = 0x80000000
 
 
 class _Channels(dict[int, Any]):
-    """The channels of a connection by number, as asyncssh looks them up for each packet that comes in."""
+    """The channels of a connection by number, as asyncssh looks them up for each packet that comes in.
 
-    def __init__(self, channels: Mapping[int, Any]) -> None:
-        super().__init__(channels)
-        self._order: deque[int] | None = None  # most connections have nothing to remember
-        self._remembered: set[int] = _NONE
+    asyncssh gives the numbers one after the other: what is not there, and comes before the next, was closed.
+    """
+
+    def __init__(self, conn: Any) -> None:
+        super().__init__(conn._channels)  # noqa: SLF001
+        self._conn = conn
 
     def __getitem__(self, number: int) -> Any:
         channel = self.get(number)
         if channel is None:
-            if number in self._remembered:
-                return _CLOSED
-            raise KeyError(number)
+            age = self._conn._next_recv_chan - 1 - number & 0xFFFFFFFF  # noqa: SLF001 - it wraps (RFC 4254 section 5.1)
+            if age >= _NEVER:
+                raise KeyError(number)
+            return _CLOSED
         # Where the server has said its last word, whatever of that is still kept for a slow reader.
         return _CLOSED if getattr(channel, "_recv_state", "") in ("close_pending", "closed") else channel
-
-    def __delitem__(self, number: int) -> None:
-        super().__delitem__(number)
-        if self._order is None:
-            self._order, self._remembered = deque(), set()
-        if len(self._order) >= REMEMBERED:
-            self._remembered.discard(self._order.popleft())
-        self._order.append(number)
-        self._remembered.add(number)
 
 
 def tolerate_late_packets(conn: asyncssh.SSHClientConnection) -> None:
@@ -71,5 +59,6 @@ def tolerate_late_packets(conn: asyncssh.SSHClientConnection) -> None:
     """
     private: Any = conn
     channels = getattr(private, "_channels", None)
-    if type(channels) is dict and hasattr(asyncssh.SSHTCPChannel, "_process_close"):
-        private._channels = _Channels(channels)  # noqa: SLF001
+    known = hasattr(private, "_next_recv_chan") and hasattr(asyncssh.SSHTCPChannel, "_process_close")
+    if type(channels) is dict and known:
+        private._channels = _Channels(private)  # noqa: SLF001

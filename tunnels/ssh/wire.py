@@ -20,7 +20,6 @@ Back-pressure
 from __future__ import annotations
 
 import asyncio
-import os
 import struct
 import time
 from typing import TYPE_CHECKING, Any, cast
@@ -28,10 +27,11 @@ from typing import TYPE_CHECKING, Any, cast
 import asyncssh
 from cryptography.exceptions import InvalidTag
 
-from tunnels.ssh.buffers import LARGEST_BACKLOG, LARGEST_DEFERRED, LARGEST_PACKET, WRITE, buffers
+from tunnels.ssh.buffers import LARGEST_DEFERRED, LARGEST_PACKET, WRITE, buffers
 from tunnels.ssh.carrier import Carrier
-from tunnels.ssh.channel_packets import MSG_DATA, MSG_WINDOW_ADJUST, carry
+from tunnels.ssh.channel_packets import MSG_CLOSE, MSG_DATA, MSG_EOF, MSG_WINDOW_ADJUST, carry
 from tunnels.ssh.gcm import OVERHEAD, TAG, Opener, Sealer, can_borrow, padding
+from tunnels.ssh.outlet import Outlet
 from tunnels.turns import let_others
 
 if TYPE_CHECKING:
@@ -41,11 +41,17 @@ if TYPE_CHECKING:
 MSG_IGNORE = 2
 MSG_KEX_LAST = 49
 
+#: What nobody waits for; see `Outlet.cork`.
+_PATIENT = frozenset({MSG_EOF, MSG_CLOSE})
+
 #: Bytes that one channel sends before it is the turn of the next one.
 QUANTUM = 64 * 1024
 
 #: Bytes of data in one packet of ours, whatever the server says that it takes.
 _LARGEST_DATA = LARGEST_PACKET - OVERHEAD - 16
+
+#: Bytes up to which a packet is opened and sealed as objects of its own: cheaper than three views into a buffer.
+_SMALL = 1024
 
 #: Bytes of the smallest packet: length, one block, tag.
 _SMALLEST = 4 + 16 + TAG
@@ -66,17 +72,17 @@ class Wire(asyncio.BufferedProtocol):
         self._incoming, self._opened = buffers.incoming, buffers.opened
         self._plain, self._sealed = buffers.plain, buffers.sealed
         self._noise = buffers.noise
-        self._file = -1  # descriptor of the socket, where there is one
         self._rest = b""  # the beginning of a packet
         self._sealer: Sealer | None = None
         self._sealing: object = None  # asyncssh's encryption that the sealer belongs to
         self._opener: Opener | None = None
         self._opening: object = None
         self._between = False  # asyncssh is between two packets, with the keys of `_opener`
-        self._full = False  # the socket takes no more
-        self._backlog = 0  # bytes that were sent all the same since then
         self._waiting: list[ForwardChannel] = []  # a deque takes 760 bytes
         self._heard_at = self._loop.time()
+        inside = isinstance(self._transport, asyncssh.SSHTCPChannel | Carrier)
+        file = -1 if inside else self._transport.get_extra_info("socket").fileno()
+        self._outlet = Outlet(conn, file, self._give_up)
         self._send_packet = conn.send_packet
         self._send_deferred = private._send_deferred_packets  # noqa: SLF001
         self._ask_for_life = private._keepalive_timer_callback  # noqa: SLF001
@@ -93,12 +99,9 @@ class Wire(asyncio.BufferedProtocol):
         conn.pause_writing = self.pause_writing
         conn.resume_writing = self.resume_writing
         transport.set_write_buffer_limits(high=0, low=0)
-        self._full = transport.get_write_buffer_size() > 0  # nothing may overtake what asyncssh has sent
         if isinstance(transport, asyncssh.SSHTCPChannel | Carrier):  # a connection inside another one
             conn.data_received = self._data_received
-            return
-        self._file = transport.get_extra_info("socket").fileno()
-        if self._find_opener() is not None:
+        elif self._find_opener() is not None:
             transport.set_protocol(self)
 
     # --- keys -------------------------------------------------------------------------------------
@@ -173,22 +176,26 @@ class Wire(asyncio.BufferedProtocol):
 
     def _carry(self, opener: Opener, data: memoryview, at: int, size: int) -> int:
         """Hand packets to their channels, up to the first one that is for asyncssh; return where that begins."""
-        conn, opened, packet = self._conn, self._opened, opener.open
+        conn, buffer, small, large = self._conn, self._opened, opener.small, opener.open
         channels: Any = conn._channels  # noqa: SLF001
+        opened: bytes | memoryview
         while size - at >= _SMALLEST:
             (count,) = _LENGTH.unpack_from(data, at)
             end = at + 4 + count + TAG
             if end > size or not 16 <= count <= LARGEST_PACKET:
                 break
             try:
-                packet(data, at, end, opened)
+                if count <= _SMALL:
+                    opened = small(data, at, end)
+                else:
+                    large(data, at, end, buffer)
+                    opened = buffer
             except InvalidTag:  # which asyncssh finds too, and ends the connection
                 break
             pad, message, number, amount = _DATA_HEADER.unpack_from(opened)
             channel = channels.get(number)
-            if not getattr(
-                channel, "carries", False
-            ):  # none, one of asyncssh's own, or no packet of a channel
+            # none, one of asyncssh's own, or no packet of a channel
+            if not getattr(channel, "carries", False):
                 break
             if message == MSG_DATA:
                 taken = 10 + amount + pad == count and channel.data(opened[10 : 10 + amount])
@@ -196,9 +203,7 @@ class Wire(asyncio.BufferedProtocol):
                 taken = 10 + pad == count and channel.window_adjusted(amount)
             else:
                 taken = 6 + pad <= count and carry(message, opened[6 : count - pad], channel)
-            if (
-                not taken
-            ):  # where it is against the protocol, asyncssh asks the channel again, which then says so
+            if not taken:  # asyncssh asks the channel again, which says where it is against the protocol
                 break
             opener.count()
             conn._recv_seq = (conn._recv_seq + 1) & _WRAP  # noqa: SLF001
@@ -243,7 +248,7 @@ class Wire(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is gone, and its descriptor will be another one's."""
-        self._file = -1
+        self._outlet.file = -1
         self._conn.connection_lost(exc)
 
     # --- writing ----------------------------------------------------------------------------------
@@ -251,7 +256,7 @@ class Wire(asyncio.BufferedProtocol):
     @property
     def blocked(self) -> bool:
         """Whether channels have to wait before they send more."""
-        return self._full or not self._conn._kex_complete  # noqa: SLF001
+        return self._outlet.full or not self._conn._kex_complete  # noqa: SLF001
 
     def send_packet(self, pkttype: int, *args: bytes, handler: Any = None) -> None:
         """Send a packet; what asyncssh and the channels call."""
@@ -264,24 +269,23 @@ class Wire(asyncio.BufferedProtocol):
             sealer = self._find_sealer()
             payload = b"".join(args)
             if sealer is not None and len(payload) < LARGEST_PACKET - OVERHEAD:
-                written, plain_size = self._seal(sealer, bytes((pkttype,)) + payload)
-                conn._send_seq = (conn._send_seq + 1) & _WRAP  # noqa: SLF001
-                conn._rekey_bytes_sent += plain_size  # noqa: SLF001
-                self._write(written)
+                pad = padding(1 + len(payload))
+                sealed = self._small(sealer, bytes((pad, pkttype)), payload, pad)
+                outlet = self._outlet
+                (outlet.cork if pkttype in _PATIENT else outlet.write)(sealed)
                 return
+        self._outlet.flush()
         self._send_packet(pkttype, *args, handler=handler)
         if len(conn._deferred_packets) > LARGEST_DEFERRED:  # noqa: SLF001
             self._give_up("Server does not finish the key exchange")
 
-    def _seal(self, sealer: Sealer, payload: bytes) -> tuple[int, int]:
-        """Seal one packet; return its bytes on the wire, and those of them that are encrypted."""
-        plain, size = self._plain, len(payload)
-        pad = padding(size)
-        total = 1 + size + pad
-        plain[0] = pad
-        plain[1 : 1 + size] = payload
-        plain[1 + size : total] = self._noise.take(pad)
-        return sealer.seal(plain, total, self._sealed, 0), total
+    def _small(self, sealer: Sealer, header: bytes, payload: bytes | memoryview, pad: int) -> bytes:
+        """Seal one packet, and count it."""
+        conn, plain = self._conn, b"".join((header, payload, self._noise.take(pad)))
+        sealed = sealer.small(plain)
+        conn._send_seq = (conn._send_seq + 1) & _WRAP  # noqa: SLF001
+        conn._rekey_bytes_sent += len(plain)  # noqa: SLF001
+        return sealed
 
     def send_data(self, channel: int, data: memoryview, largest: int) -> None:
         """Send the data of a channel in packets of at most ``largest`` bytes. Not while this is `blocked`."""
@@ -290,14 +294,20 @@ class Wire(asyncio.BufferedProtocol):
         if sealer is None or self._rekey_due():
             self._send_data_slowly(channel, data, largest)
             return
+        size = len(data)
+        if size <= _SMALL and size <= largest:
+            pad = padding(9 + size)
+            header = _DATA_HEADER.pack(pad, MSG_DATA, channel, size)
+            self._outlet.write(self._small(sealer, header, data, pad))
+            return
         plain, sealed = self._plain, self._sealed
-        size, at, packets, carried, written = len(data), 0, 0, 0, 0
+        at, packets, carried, written = 0, 0, 0, 0
         largest = min(largest, _LARGEST_DATA)
         while at < size:
             end = min(at + largest, size)
             count = end - at
             if written and written + count + 9 + OVERHEAD > WRITE:
-                self._write(written)
+                self._outlet.write(sealed[:written])
                 written = 0
             pad = -(10 + count) & 15  # as `padding` does
             if pad < 4:
@@ -312,7 +322,7 @@ class Wire(asyncio.BufferedProtocol):
             at = end
         conn._send_seq = (conn._send_seq + packets) & _WRAP  # noqa: SLF001
         conn._rekey_bytes_sent += carried  # noqa: SLF001
-        self._write(written)
+        self._outlet.write(sealed[:written])
 
     def _send_data_slowly(self, channel: int, data: memoryview, largest: int) -> None:
         for at in range(0, len(data), largest):
@@ -325,25 +335,6 @@ class Wire(asyncio.BufferedProtocol):
         if conn._rekey_bytes_sent >= conn._rekey_bytes:  # noqa: SLF001
             return True
         return bool(conn._rekey_seconds and time.monotonic() >= conn._rekey_time)  # noqa: SLF001
-
-    def _write(self, size: int) -> None:
-        """Write the first sealed bytes: to the socket what it takes, and the rest to its transport."""
-        transport = self._transport
-        if self._conn._transport is None:  # noqa: SLF001
-            return
-        sent = 0
-        if self._full:
-            self._backlog += size
-            if self._backlog > LARGEST_BACKLOG:
-                self._give_up("Server does not read the answers to its requests")
-                return
-        elif self._file >= 0:
-            try:
-                sent = os.write(self._file, self._sealed[:size])
-            except OSError:  # it is full; or broken, which the transport will find out
-                pass
-        if sent < size and not transport.is_closing():
-            transport.write(bytes(self._sealed[sent:size]))
 
     def _give_up(self, reason: str) -> None:
         """End a connection whose server has us keep more and more."""
@@ -362,11 +353,11 @@ class Wire(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         """The socket takes no more."""
-        self._full = True
+        self._outlet.pause()
 
     def resume_writing(self) -> None:
         """The socket has taken everything."""
-        self._full, self._backlog = False, 0
+        self._outlet.resume()
         self._go_on()
 
     def _exchanged(self) -> None:

@@ -230,9 +230,10 @@ class Sshd:
             process.suspend()
 
     def resume(self) -> None:
-        """Let everything go on."""
+        """Let everything go on. One that had ended is only now taken notice of by its parent."""
         for process in self._family():
-            process.resume()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.resume()
 
     def drop_sessions(self) -> None:
         """Kill every session and keep listening."""
