@@ -77,7 +77,7 @@ class ForwardChannel:
         self._peer = -1  # the far end's number
         self._opening: Answer | None = None
         self._pending: bytearray | None = None  # what the far end has not been sent yet
-        self._kept = Kept()  # what the end has not been given yet
+        self._kept: Kept | None = None  # what the end has not been given yet
         self._paused = False  # the end takes no more
         self._telling = False  # the end is being given what was kept
         self._write_paused = False  # the end was told to wait
@@ -228,7 +228,7 @@ class ForwardChannel:
     def close(self) -> None:
         """End the channel after what is pending. Nothing more is told but its end."""
         self._close_wanted = True
-        self._kept.clear()
+        self._kept = None
         self._paused = False
         if self._close_got:
             self._gone(None)
@@ -243,7 +243,7 @@ class ForwardChannel:
     @property
     def kept(self) -> int:
         """Bytes that wait for `resume_reading`."""
-        return len(self._kept)
+        return 0 if self._kept is None else len(self._kept)
 
     @property
     def ended(self) -> bool:
@@ -278,6 +278,8 @@ class ForwardChannel:
         if self._close_wanted:  # nobody reads any more
             return True
         if self._paused or self._kept:
+            if self._kept is None:
+                self._kept = Kept()
             self._kept.add(data)
         else:
             assert self._end is not None
@@ -299,8 +301,11 @@ class ForwardChannel:
             return
         self._telling = True
         while self._kept and not self._paused:
+            piece = self._kept.take()
+            if not self._kept:
+                self._kept = None
             assert self._end is not None
-            self._end.data_received(self._kept.take(), None)
+            self._end.data_received(piece, None)
         self._telling = False
         if self._kept or self._paused or self._peer < 0:
             return
@@ -377,7 +382,7 @@ class ForwardChannel:
         opening, self._opening = self._opening, None
         self._close_sent = self._close_got = True
         self._pending = None
-        self._kept.clear()
+        self._kept = None
         if opening is not None:
             self._end = None
         self._gone(exc)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from tunnels.core.address import Address, TcpAddress
 from tunnels.forwarding.channel import Origin
 
@@ -12,11 +14,15 @@ def direct(connect: Address, origin: Origin) -> tuple[bytes, bytes]:
     RFC 4254 section 7.2; OpenSSH's PROTOCOL section 2.4, whose last two fields are reserved.
     """
     if isinstance(connect, TcpAddress):
-        host, (origin_host, origin_port) = connect.host or "localhost", origin
-        return b"direct-tcpip", string(host) + uint32(connect.port) + string(origin_host) + uint32(
-            origin_port
-        )
+        host, port = origin
+        return b"direct-tcpip", _port_of(connect) + string(host) + uint32(port)
     return b"direct-streamlocal@openssh.com", string(connect.path) + string("") + uint32(0)
+
+
+@functools.lru_cache(maxsize=64)
+def _port_of(connect: TcpAddress) -> bytes:
+    """The destination: of a local forward, the same for every client."""
+    return string(connect.host or "localhost") + uint32(connect.port)
 
 
 def string(text: str) -> bytes:

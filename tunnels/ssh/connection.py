@@ -339,7 +339,7 @@ class SshConnection:
     @property
     def _gone(self) -> bool:
         """Whether the connection has ended. asyncssh says so a moment after it has let its transport go."""
-        return self._conn.is_closed() or getattr(self._conn, "_transport", self) is None
+        return getattr(self._conn, "_transport", self) is None or self._conn.is_closed()
 
     def _disown(self, end: ChannelEnd) -> None:
         """The end got no channel here; what this connection has told it holds no longer."""

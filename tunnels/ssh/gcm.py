@@ -80,7 +80,7 @@ class Sealer(_Borrowed):
     def small(self, plain: bytes) -> bytes:
         """Seal a packet that is not worth a buffer; return it as it goes out."""
         length = len(plain).to_bytes(4, "big")
-        sealed = length + self._encrypt(self._cipher._iv, plain, length)  # noqa: SLF001
+        sealed: bytes = length + self._encrypt(self._cipher._iv, plain, length)  # noqa: SLF001
         self.count()
         return sealed
 

@@ -58,6 +58,8 @@ _SMALLEST = 4 + 16 + TAG
 
 _LENGTH = struct.Struct(">I")
 _DATA_HEADER = struct.Struct(">BBII")  # padding length, message, channel, bytes
+_SMALL_HEADER = struct.Struct(">BII")  # the same without the first
+_BYTES = tuple(bytes((number,)) for number in range(256))
 _WRAP = 0xFFFFFFFF
 
 
@@ -269,8 +271,7 @@ class Wire(asyncio.BufferedProtocol):
             sealer = self._find_sealer()
             payload = b"".join(args)
             if sealer is not None and len(payload) < LARGEST_PACKET - OVERHEAD:
-                pad = padding(1 + len(payload))
-                sealed = self._small(sealer, bytes((pad, pkttype)), payload, pad)
+                sealed = self._seal(sealer, bytes((pkttype,)), payload)
                 outlet = self._outlet
                 (outlet.cork if pkttype in _PATIENT else outlet.write)(sealed)
                 return
@@ -279,9 +280,10 @@ class Wire(asyncio.BufferedProtocol):
         if len(conn._deferred_packets) > LARGEST_DEFERRED:  # noqa: SLF001
             self._give_up("Server does not finish the key exchange")
 
-    def _small(self, sealer: Sealer, header: bytes, payload: bytes | memoryview, pad: int) -> bytes:
+    def _seal(self, sealer: Sealer, header: bytes, rest: bytes | memoryview) -> bytes:
         """Seal one packet, and count it."""
-        conn, plain = self._conn, b"".join((header, payload, self._noise.take(pad)))
+        pad = padding(len(header) + len(rest))
+        conn, plain = self._conn, b"".join((_BYTES[pad], header, rest, self._noise.take(pad)))
         sealed = sealer.small(plain)
         conn._send_seq = (conn._send_seq + 1) & _WRAP  # noqa: SLF001
         conn._rekey_bytes_sent += len(plain)  # noqa: SLF001
@@ -296,9 +298,7 @@ class Wire(asyncio.BufferedProtocol):
             return
         size = len(data)
         if size <= _SMALL and size <= largest:
-            pad = padding(9 + size)
-            header = _DATA_HEADER.pack(pad, MSG_DATA, channel, size)
-            self._outlet.write(self._small(sealer, header, data, pad))
+            self._outlet.write(self._seal(sealer, _SMALL_HEADER.pack(MSG_DATA, channel, size), data))
             return
         plain, sealed = self._plain, self._sealed
         at, packets, carried, written = 0, 0, 0, 0
