@@ -128,7 +128,6 @@ class FakeChannel:
 
     def open(self) -> None:
         self.end.connection_made(self)
-        self.end.session_started()
 
     # what our side calls
 

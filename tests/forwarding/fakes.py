@@ -227,7 +227,6 @@ class FakeChannel:
     def open(self) -> None:
         """Be open, as asyncssh says it."""
         self.end.connection_made(self)
-        self.end.session_started()
 
     def deliver(self, data: bytes) -> None:
         """Bytes come from the far end."""
@@ -277,9 +276,6 @@ class RecordingEnd:
     def connection_made(self, chan: Channel, /) -> None:
         self.channel = chan
         self._hear("made")
-
-    def session_started(self) -> None:
-        self._hear("started")
 
     def data_received(self, data: bytes | memoryview, datatype: int | None, /) -> None:
         self.data += data

@@ -225,7 +225,7 @@ def far_side(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 
 async def test_a_channel_carries_bytes_both_ways(far_side: FarSides) -> None:
     async with far_side() as far:
-        assert far.end.told[:2] == ["made", "started"]
+        assert far.end.told[0] == "made"
         far.channel.write(b"question")
         await far.hears(b"question")
         await far.says(b"answer")

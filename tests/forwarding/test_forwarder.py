@@ -12,7 +12,7 @@ from tunnels.core.forward import Forward, ForwardKind
 from tunnels.core.state import ForwardState
 from tunnels.core.status import ForwardStatus
 from tunnels.errors import ListenError
-from tunnels.forwarding.forwarder import Forwarder
+from tunnels.forwarding.forwarder import Forwarder, Visit
 from tunnels.forwarding.relay import SocketEnd
 
 LOCAL, REMOTE, DYNAMIC = ForwardKind.LOCAL, ForwardKind.REMOTE, ForwardKind.DYNAMIC
@@ -114,8 +114,9 @@ async def test_a_client_that_goes_ends_what_waited_for_its_channel() -> None:
     ends = [SocketEnd(forward.counters) for _ in range(2)]
     opening = [asyncio.get_running_loop().create_task(asyncio.Event().wait()) for _ in ends]
     for end, task in zip(ends, opening, strict=True):
-        forward.own(end, task)  # type: ignore[arg-type]
-    forward.own(ends[1], None)  # its channel is on its way, and looks after itself
+        forward.visits[end] = visit = Visit(("127.0.0.1", 4711), DB)
+        visit.waiting = task  # type: ignore[assignment]
+    visit.waiting = None  # its channel is on its way, and looks after itself
 
     for end in ends:
         forward._lose(end)
@@ -132,7 +133,9 @@ async def test_resetting_the_clients_resets_every_one_of_them() -> None:
     for _ in range(3):
         near, far = tcp_pair()
         peers.append(Peer(near))
-        end = SocketEnd(forward.counters, on_made=lambda end: forward.own(end, None), on_lost=forward._lose)
+        end = SocketEnd(
+            forward.counters, on_made=lambda end: forward.visits.update({end: None}), on_lost=forward._lose
+        )
         await loop.connect_accepted_socket(lambda end=end: end, far)  # type: ignore[misc]
     assert forward.counters.clients == 3
 

@@ -25,7 +25,7 @@ CHUNKED = b"POST http://web.internal/x HTTP/1.1\r\nTransfer-Encoding: chunked\r\
 
 def forgotten(it: Dynamic) -> bool:
     """Whether nothing of any client is kept."""
-    return not it.forwarder._handshakes and not it.forwarder._ends and it.forwarder.counters.clients == 0
+    return not it.forwarder._handshakes and not it.forwarder.visits and it.forwarder.counters.clients == 0
 
 
 async def test_a_request_goes_to_its_server_and_the_answer_comes_back() -> None:
@@ -330,7 +330,7 @@ async def test_a_tunnel_has_nothing_of_http_in_its_way() -> None:
         with connect(port) as peer:
             await peer.send(b"CONNECT a:1 HTTP/1.1\r\n\r\n")
             await peer.receive(39)
-            [end] = it.forwarder._ends
+            [end] = it.forwarder.visits
             assert end.transport is not None
             assert end.transport.get_protocol() is end
             assert not isinstance(end.transport, plain_http.AnswerFilter)

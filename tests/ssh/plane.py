@@ -13,6 +13,7 @@ import asyncssh
 
 from tests.forwarding.fakes import KIB, MIB, RecordingEnd, until
 from tunnels.core.address import TcpAddress
+from tunnels.forwarding.channel import Channel
 from tunnels.ssh.channel import ForwardChannel
 from tunnels.ssh.channel_open import direct
 from tunnels.ssh.late_packets import tolerate_late_packets
@@ -111,8 +112,8 @@ class Talker(RecordingEnd):
         self._waits = False
         self._said_all = False
 
-    def session_started(self) -> None:
-        super().session_started()
+    def connection_made(self, chan: Channel, /) -> None:
+        super().connection_made(chan)
         self._go_on()
 
     def pause_writing(self) -> None:

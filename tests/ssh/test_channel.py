@@ -147,7 +147,7 @@ async def test_the_server_is_told_the_number_the_window_and_the_largest_packet()
     assert far.answers == []
     far.confirm()
     assert far.answers == [None]
-    assert far.end.told == ["made", "started"]
+    assert far.end.told == ["made"]
     assert far.end.channel is far.channel
 
 
@@ -261,7 +261,7 @@ async def test_a_channel_of_the_server_is_coupled_to_whom_it_is_for() -> None:
     far = Far()
     await accept(far, lambda: far.end)
     assert far.conn.sent == [(CONFIRMED, UInt32(PEER) + UInt32(40) + UInt32(INITIAL) + UInt32(LARGEST_DATA))]
-    assert far.end.told == ["made", "started"]
+    assert far.end.told == ["made"]
     far.channel.write(b"hello")
     assert far.wire.data == b"hello"
     far.says(b"you")
@@ -384,11 +384,11 @@ async def test_what_was_kept_for_a_slow_reader_comes_before_the_end_that_came_wi
     far.packet(EOF)
     far.packet(CLOSE)
     assert far.conn.kinds == [CLOSE]  # the server need not wait for our reader
-    assert far.end.told == ["made", "started"]
+    assert far.end.told == ["made"]
     assert not far.forgotten
     far.channel.resume_reading()
     assert far.end.data == b"first second"
-    assert far.end.told == ["made", "started", "data", "eof", "lost"]
+    assert far.end.told == ["made", "data", "eof", "lost"]
     assert far.forgotten
 
 
@@ -435,7 +435,7 @@ async def test_an_end_that_hangs_up_while_it_is_told_something_is_told_nothing_m
     if not closed:
         far.packet(EOF)
         far.packet(CLOSE)
-    assert far.end.told == ["made", "started", "data", "lost"]
+    assert far.end.told == ["made", "data", "lost"]
     assert len(far.end.data) == 64 * KIB
     assert far.conn.kinds.count(CLOSE) == 1
     assert far.forgotten

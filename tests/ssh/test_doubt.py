@@ -21,8 +21,7 @@ async def test_an_answer_in_time_changes_nothing() -> None:
     told: list[bool] = []
     it = Doubt(told.append)
     it.begin("a")
-    it.end("a")
-    it.answered()
+    it.end("a", answered=True)
     await asyncio.sleep(0.02)
     assert told == []
 
@@ -33,8 +32,7 @@ async def test_a_late_answer_is_doubted_until_it_comes() -> None:
     it.begin("a")
     await until(lambda: told)
     assert told == [True]
-    it.end("a")
-    it.answered()
+    it.end("a", answered=True)
     assert told == [True, False]
 
 
@@ -45,8 +43,7 @@ async def test_many_late_answers_are_one_doubt_and_the_first_answer_ends_it() ->
     it.begin("b")
     await until(lambda: told)
     for each in "ab":
-        it.end(each)
-        it.answered()
+        it.end(each, answered=True)
     assert told == [True, False]
 
 
@@ -55,7 +52,7 @@ async def test_an_end_that_is_no_answer_leaves_the_doubt() -> None:
     it = Doubt(told.append)
     it.begin("a")
     await until(lambda: told)
-    it.end("a")
+    it.end("a", answered=False)
     assert told == [True]
 
 
@@ -65,7 +62,7 @@ async def test_who_came_later_is_late_later() -> None:
     it.begin("a")
     await until(lambda: told)
     it.begin("b")
-    it.answered()
+    it.end("a", answered=True)
     assert told == [True, False]
     await until(lambda: told == [True, False, True])
 
@@ -86,6 +83,6 @@ async def test_many_clients_that_are_answered_in_time_leave_no_timer_each(
     it = Doubt(lambda _: None)
     for who in range(100):
         it.begin(who)
-        it.end(who)
+        it.end(who, answered=True)
     assert set_up == [60.0]
     assert not it._waiting

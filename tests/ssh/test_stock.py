@@ -25,7 +25,7 @@ async def opened(end: RecordingEnd) -> AsyncIterator[tuple[Plane, StockChannel, 
     """A channel of asyncssh's, and the server's side of it."""
     async with connected(wire=False) as plane:
         await plane.conn.create_connection(lambda: StockSession(end), "held", 7)
-        await until(lambda: "started" in end.told)
+        await until(lambda: "made" in end.told)
         assert isinstance(end.channel, StockChannel)
         yield plane, end.channel, plane.server.held[-1]
 

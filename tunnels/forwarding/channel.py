@@ -48,10 +48,7 @@ class ChannelEnd(Protocol):
     on_closed: Callable[[], None] | None  #: called once, when the channel is gone
 
     def connection_made(self, chan: Channel, /) -> None:
-        """The channel is open."""
-
-    def session_started(self) -> None:
-        """Data may come from now on."""
+        """The channel is open, and data may come from now on."""
 
     def data_received(self, data: bytes | memoryview, datatype: int | None, /) -> None:
         """Bytes from the far end. A view is theirs only until this returns."""

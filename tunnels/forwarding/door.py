@@ -23,14 +23,9 @@ class Door:
     def __init__(self, hold: float, *, on_waiting: Callable[[], None]) -> None:
         self._hold = hold
         self._on_waiting = on_waiting
-        self._link: Link | None = None
+        self.link: Link | None = None  #: the connection, if it is there
         self._closed: TunnelsError | None = None
         self._waiting: set[asyncio.Future[Link]] = set()
-
-    @property
-    def link(self) -> Link | None:
-        """The connection, if it is there."""
-        return self._link
 
     @property
     def waiting(self) -> int:
@@ -39,7 +34,7 @@ class Door:
 
     def admit(self, link: Link) -> None:
         """The connection is there: let everybody through."""
-        self._link = link
+        self.link = link
         self._closed = None
         for future in self._waiting:
             if not future.done():
@@ -47,12 +42,12 @@ class Door:
 
     def shut(self) -> None:
         """The connection is away, and will come back: new clients wait."""
-        self._link = None
+        self.link = None
         self._closed = None
 
     def close(self, error: TunnelsError) -> None:
         """There will be no connection: turn everybody away."""
-        self._link = None
+        self.link = None
         self._closed = error
         for future in self._waiting:
             if not future.done():
@@ -63,8 +58,8 @@ class Door:
 
         Raises DialError when there will be none, or not in time.
         """
-        if self._link is not None and self._link is not after:
-            return self._link
+        if self.link is not None and self.link is not after:
+            return self.link
         if self._closed is not None:
             raise _turned_away(self._closed)
         if self._hold <= 0 or len(self._waiting) >= MAX_WAITING:

@@ -24,6 +24,19 @@ from tunnels.forwarding.relay import Counters, SocketEnd
 _log = logging.getLogger("tunnels")
 
 
+class Visit:
+    """What is known of a client."""
+
+    __slots__ = ("came", "connect", "origin", "waiting")
+
+    def __init__(self, origin: Origin, connect: Address) -> None:
+        self.origin = origin  #: where it comes from
+        self.connect = connect  #: where it goes
+        self.came = asyncio.get_running_loop().time()  #: in the event loop's time
+        #: what waits for the connection for it, and is cancelled when it goes
+        self.waiting: asyncio.Task[None] | None = None
+
+
 class Forwarder:
     """One forward of a running tunnel."""
 
@@ -38,10 +51,9 @@ class Forwarder:
         self._failing_since: float | None = None  # of the monotonic clock
         self._on_change = on_change
         self.last_client_at = 0.0  #: when the last client went, in the event loop's time
-        self._ends: dict[SocketEnd, asyncio.Task[None] | None] = {}  # and what waits for a channel for them
-        self._whose: dict[
-            SocketEnd, tuple[Origin, Address, float]
-        ] = {}  # and the event loop's time it came at
+        self.visits: dict[
+            SocketEnd, Visit | None
+        ] = {}  #: every end until it is lost; whose, as soon as that is known
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.forward}: {self.state.value}, {self.counters.clients} clients>"
@@ -62,39 +74,33 @@ class Forwarder:
         error = InternalError(f"{type(exc).__name__}: {exc}", hint="`tunnels logs` has the details")
         self._become(ForwardState.FAILED, error)
 
-    def own(self, end: SocketEnd, waiting: asyncio.Task[None] | None) -> None:
-        """Own an end until it is lost; what waits for its channel is cancelled then."""
-        self._ends[end] = waiting
-
-    def _know(self, end: SocketEnd, origin: Origin, connect: Address) -> None:
-        """Remember, until it is lost, where the client of an end comes from and where it goes."""
-        self._whose[end] = (origin, connect, asyncio.get_running_loop().time())
-
     def _lose(self, end: SocketEnd) -> None:
         """The socket of an end is gone; whoever still waits for its channel need not."""
         self.last_client_at = asyncio.get_running_loop().time()
-        self._whose.pop(end, None)
-        waiting = self._ends.pop(end, None)
-        if waiting is not None:
-            waiting.cancel()
+        visit = self.visits.pop(end, None)
+        if visit is not None and visit.waiting is not None:
+            visit.waiting.cancel()
 
     def reset_clients(self) -> None:
         """End every client of this forward with a reset."""
-        for end in list(self._ends):
+        for end in list(self.visits):
             end.reset()
 
     def each_client(self) -> Iterator[ClientStatus]:
         """Who uses this forward now; of which tunnel it is, and where in the profile, its owner knows."""
         now, kind = asyncio.get_running_loop().time(), self.forward.kind
-        for end, (origin, connect, came) in list(self._whose.items()):
+        for end, visit in list(self.visits.items()):
+            if visit is None:
+                continue
+            origin = visit.origin
             yield ClientStatus(
                 tunnel="",
                 forward=0,
                 kind=kind.value,
                 origin=origin if origin[0] else None,
-                connect=describe_connect(connect) or "",
-                seconds=round(now - came, 1),
-                waiting=self._ends.get(end) is not None,
+                connect=describe_connect(visit.connect) or "",
+                seconds=round(now - visit.came, 1),
+                waiting=visit.waiting is not None,
                 pid=None if origin[0] or kind is ForwardKind.REMOTE else peer_pid(end.transport),
             )
 

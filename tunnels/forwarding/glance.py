@@ -50,14 +50,9 @@ class _Glance:
 
     def __init__(self) -> None:
         self.on_closed: Callable[[], None] | None = None
-        self._chan: Channel | None = None
 
     def connection_made(self, chan: Channel, /) -> None:
-        self._chan = chan
-
-    def session_started(self) -> None:
-        if self._chan is not None:
-            self._chan.abort()
+        chan.abort()
 
     def data_received(self, data: bytes | memoryview, datatype: int | None, /) -> None:
         """Not wanted."""
@@ -72,7 +67,6 @@ class _Glance:
         """As above."""
 
     def connection_lost(self, exc: Exception | None, /) -> None:
-        self._chan = None
         if self.on_closed is not None:
             self.on_closed()
 

@@ -13,7 +13,7 @@ from tunnels.core.state import ForwardState
 from tunnels.errors import DialError, ForwardError, ListenError
 from tunnels.forwarding.channel import Link, LinkLost, Origin
 from tunnels.forwarding.door import Door
-from tunnels.forwarding.forwarder import Forwarder
+from tunnels.forwarding.forwarder import Forwarder, Visit
 from tunnels.forwarding.listener import Listener
 from tunnels.forwarding.relay import SocketEnd
 from tunnels.forwarding.unix_listener import UnixListener
@@ -117,8 +117,12 @@ class ListeningForwarder(Forwarder):
         if origin is None:
             assert end.transport is not None
             origin = origin_of(end.transport)
-        self._know(end, origin, connect)
-        Approach(self, end, connect, origin, refuse).begin()
+        self.visits[end] = approach = Approach(self, end, connect, origin, refuse)
+        link = self.door.link
+        if link is None:
+            approach.wait()
+        else:
+            approach.ask(link)
 
     def turn_away(self, end: SocketEnd, connect: Address, error: DialError, refuse: Refuse) -> None:
         """There is no channel for a client."""
@@ -128,10 +132,10 @@ class ListeningForwarder(Forwarder):
             refuse(error)
 
 
-class Approach:
+class Approach(Visit):
     """The way of one client to its channel. It takes a task only while the connection is away."""
 
-    __slots__ = ("_connect", "_end", "_forwarder", "_link", "_origin", "_refuse")
+    __slots__ = ("_end", "_forwarder", "_link", "_refuse")
 
     def __init__(
         self,
@@ -141,26 +145,16 @@ class Approach:
         origin: Origin,
         refuse: Refuse,
     ) -> None:
+        super().__init__(origin, connect)
         self._forwarder = forwarder
         self._end = end
-        self._connect = connect
-        self._origin = origin
         self._refuse = refuse
         self._link: Link | None = None  # that was asked for the channel
 
-    def begin(self) -> None:
-        """Ask for a channel, when the connection is there."""
-        link = self._forwarder.door.link
-        if link is None:
-            self._wait()
-        else:
-            self._forwarder.own(self._end, None)
-            self._ask(link)
-
-    def _wait(self) -> None:
-        """Wait for the connection, or for another one than that which was lost; the client may call it off."""
-        name = f"client for {self._connect}"
-        self._forwarder.own(self._end, self._forwarder.scope.spawn(self._through_the_door(), name=name))
+    def wait(self) -> None:
+        """Wait for the connection, or for another one than that which was lost."""
+        name = f"client for {self.connect}"
+        self.waiting = self._forwarder.scope.spawn(self._through_the_door(), name=name)
 
     async def _through_the_door(self) -> None:
         forwarder, end = self._forwarder, self._end
@@ -168,20 +162,21 @@ class Approach:
         try:
             link = await forwarder.door.enter(after=self._link)
         except DialError as error:
-            forwarder.turn_away(end, self._connect, error, self._refuse)
+            forwarder.turn_away(end, self.connect, error, self._refuse)
         except BaseException:
             end.reset()
             raise
         else:
-            forwarder.own(end, None)  # from here on a client that goes is noticed when its channel opens
-            self._ask(link)
+            self.waiting = None  # from here on a client that goes is noticed when its channel opens
+            self.ask(link)
         finally:
             forwarder.counters.held -= 1
 
-    def _ask(self, link: Link) -> None:
+    def ask(self, link: Link) -> None:
+        """Ask for a channel."""
         self._link = link
         try:
-            link.open_channel(self._end.far, self._connect, self._origin, self._answered)
+            link.open_channel(self._end.far, self.connect, self.origin, self._answered)
         except Exception:  # noqa: BLE001 - a bug is the end of this client, and of no other
             self._fail_with_bug()
 
@@ -191,14 +186,14 @@ class Approach:
             if error is None:
                 forwarder.health.answered()
             elif isinstance(error, DialError):
-                forwarder.turn_away(end, self._connect, error, self._refuse)
+                forwarder.turn_away(end, self.connect, error, self._refuse)
             elif not end.gone and not forwarder.closed:
-                self._wait()  # that the connection was lost meanwhile is not the client's fault
+                self.wait()  # that the connection was lost meanwhile is not the client's fault
         except Exception:  # noqa: BLE001 - as above
             self._fail_with_bug()
 
     def _fail_with_bug(self) -> None:
-        _log.exception("a client for %s ended with a bug", self._connect)
+        _log.exception("a client for %s ended with a bug", self.connect)
         self._end.reset()
 
 

@@ -95,13 +95,13 @@ class SocketEnd(asyncio.BufferedProtocol):
         "_early",
         "_eof",
         "_file",
-        "_gone",
         "_on_lost",
         "_on_made",
         "_paused",
         "_send",
         "_stuck",
         "far",
+        "gone",
         "transport",
     )
 
@@ -119,23 +119,18 @@ class SocketEnd(asyncio.BufferedProtocol):
         self._on_lost = on_lost
         self._early: bytearray | None = bytearray()  # until the channel is open
         self._eof = False  # the peer of the socket has sent its last byte
-        self._gone = False
+        self.gone = False  #: the socket has been closed
         self._paused = 0
         self._buffer = _buffer.view
         self._file = -1  # descriptor of the socket
         self._stuck = False  # something is queued for the socket
         self._send: Callable[[bytes | memoryview], object] | None = None  # the channel, once it is open
 
-    @property
-    def gone(self) -> bool:
-        """Whether the socket has been closed."""
-        return self._gone
-
     # --- from the socket --------------------------------------------------------------------------
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the socket."""
-        self.transport = taken = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
+    def connection_made(self, taken: Any) -> None:
+        """Take the socket. uvloop's transport is none by inheritance."""
+        self.transport = taken
         taken.set_write_buffer_limits(high=0, low=0)
         self._file = descriptor(taken)
         self._stuck = taken.get_write_buffer_size() > 0  # of whoever had it before
@@ -200,7 +195,7 @@ class SocketEnd(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is gone, and with it the reason for the channel."""
-        self._gone = True
+        self.gone = True
         self._file = -1
         self._counters.clients -= 1
         self._early = self._send = None
@@ -220,11 +215,12 @@ class SocketEnd(asyncio.BufferedProtocol):
             self.far.write(early)
         if self._eof:
             self.far.write_eof()
-        self._resume(_EARLY)
+        if self._paused:
+            self._resume(_EARLY)
 
     def write(self, data: bytes | memoryview, _datatype: int | None = None, /) -> None:
         """Bytes for the socket, ours only until this returns: what the kernel does not take is copied."""
-        if self._gone:
+        if self.gone:
             return
         size = len(data)
         self._counters.to_socket += size
@@ -243,7 +239,7 @@ class SocketEnd(asyncio.BufferedProtocol):
         """The far end has sent its last byte."""
         if self._eof:  # and the peer its own: nothing more comes either way
             self.close()
-        elif not self._gone and self.transport is not None and not self.transport.is_closing():
+        elif not self.gone and self.transport is not None and not self.transport.is_closing():
             try:
                 self.transport.write_eof()
             except OSError:  # the peer has gone this very moment; connection_lost follows
@@ -251,12 +247,12 @@ class SocketEnd(asyncio.BufferedProtocol):
 
     def close(self) -> None:
         """Close after what is queued."""
-        if not self._gone and self.transport is not None:
+        if not self.gone and self.transport is not None:
             self.transport.close()
 
     def reset(self) -> None:
         """Close so that the peer sees a reset."""
-        if not self._gone and self.transport is not None:
+        if not self.gone and self.transport is not None:
             reset(self.transport)
 
     def pause_for_channel(self) -> None:
@@ -315,9 +311,6 @@ class FarEnd:
             assert transport is not None
             transport.write(self.greeting())
         self._socket.channel_opened(chan)
-
-    def session_started(self) -> None:
-        """Nothing to do: data is taken from the first moment on."""
 
     def eof_received(self) -> bool:
         """The far end has sent its last byte; it may still want to read."""

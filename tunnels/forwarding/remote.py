@@ -24,7 +24,7 @@ from tunnels.core.state import ForwardState
 from tunnels.errors import DialError, DialReason, ForwardError, ListenError
 from tunnels.forwarding.channel import ChannelEnd, Link, LinkLost, ListenRefused, Origin, RemoteListener
 from tunnels.forwarding.dynamic import Credentials, credentials_of
-from tunnels.forwarding.forwarder import Forwarder
+from tunnels.forwarding.forwarder import Forwarder, Visit
 from tunnels.forwarding.relay import SocketEnd
 from tunnels.forwarding.remote_proxy import ProxyEnd
 from tunnels.forwarding.unix_listener import expand
@@ -128,7 +128,7 @@ class RemoteForwarder(Forwarder):
     async def _dial(self, origin: Origin, connect: Address) -> SocketEnd:
         """Connect to a destination for a client. Raises DialError."""
         link = self._link
-        end = SocketEnd(self.counters, on_made=lambda end: self.own(end, None), on_lost=self._lose)
+        end = SocketEnd(self.counters, on_made=self._made, on_lost=self._lose)
         try:
             await connect_here(lambda: end, connect)
         except DialError as error:
@@ -137,11 +137,14 @@ class RemoteForwarder(Forwarder):
             raise
         self.health.answered()
         if not end.gone:
-            self._know(end, origin, connect)
+            self.visits[end] = Visit(origin, connect)
         if self._link is not link:  # lost while we connected: nobody is left to talk to
             end.reset()
             raise DialError("the connection is gone", reason=DialReason.LINK_DOWN)
         return end
+
+    def _made(self, end: SocketEnd) -> None:
+        self.visits[end] = None
 
     def _listen_text(self) -> str:
         listener, listen = self._listener, self.forward.listen

@@ -53,9 +53,6 @@ class ProxyEnd:
         self._channel = chan
         self._deadline = asyncio.get_running_loop().call_later(HANDSHAKE_TIMEOUT, self._too_slow)
 
-    def session_started(self) -> None:
-        """Nothing to do: data is taken from the first moment on."""
-
     def eof_received(self) -> bool:
         """The client has sent its last byte; it may still want to read."""
         self._eof = True

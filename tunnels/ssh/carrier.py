@@ -30,9 +30,6 @@ class Carrier:
         self.protocol = self._factory()
         self.protocol.connection_made(self)
 
-    def session_started(self) -> None:
-        """Nothing to do: the server speaks first, and is heard."""
-
     def data_received(self, data: bytes | memoryview, datatype: int | None, /) -> None:
         """Bytes of the connection: a copy, for where they are now its own packets will be opened."""
         self.protocol.data_received(bytes(data))

@@ -117,7 +117,6 @@ class ForwardChannel:
         self._opened(peer, window, largest)
         assert self._end is not None
         self._end.connection_made(self)
-        self._end.session_started()
         opening(None)
         return True
 
@@ -150,7 +149,6 @@ class ForwardChannel:
         self._conn.send_channel_open_confirmation(send_chan, self._number, self._in.left, LARGEST_DATA)
         self._opened(send_chan, send_window, send_pktsize)
         found.connection_made(self)
-        found.session_started()
 
     def _opened(self, peer: int, window: int, largest: int) -> None:
         self._peer, self._out, self._largest = peer, window, min(largest, LARGEST_DATA)
@@ -332,7 +330,7 @@ class ForwardChannel:
 
     def eof_came(self) -> bool:
         """The far end has sent its last byte."""
-        if self.ended or self._peer < 0:
+        if self._eof_got or self._close_got or self._peer < 0:
             return False
         self._eof_got = True
         self._tell()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import socket
 from collections.abc import Callable
@@ -146,17 +147,14 @@ class SshConnection:
             return
 
         def answered(exc: BaseException | None) -> None:
-            self._doubt.end(end)
-            if exc is None:
-                self._doubt.answered()
-                self._tell(then, None)
-                return
-            self._disown(end)
-            if isinstance(exc, asyncssh.ChannelOpenError) and not self._gone:
-                self._doubt.answered()
-                self._tell(then, channel_error(exc, connect))
-            else:
-                self._tell(then, LinkLost("the connection ended while a client was being connected"))
+            error = None if exc is None else self._why_not(exc, connect)
+            self._doubt.end(end, answered=not isinstance(error, LinkLost))
+            if error is not None:
+                self._disown(end)
+            try:
+                then(error)
+            except Exception:  # noqa: BLE001 - nothing that goes wrong with one client ends the connection
+                _log.exception("connecting a client ended with a bug")
 
         self._own(end)
         self._doubt.begin(end)
@@ -170,12 +168,11 @@ class SshConnection:
         except _LOST as exc:
             answered(exc)
 
-    def _tell(self, then: Outcome, error: DialError | LinkLost | None) -> None:
-        """Nothing that goes wrong with one client is the end of the connection."""
-        try:
-            then(error)
-        except Exception:  # noqa: BLE001 - so that it is heard
-            _log.exception("connecting a client ended with a bug")
+    def _why_not(self, exc: BaseException, connect: Address) -> DialError | LinkLost:
+        """Why there is no channel."""
+        if isinstance(exc, asyncssh.ChannelOpenError) and not self._gone:
+            return channel_error(exc, connect)
+        return LinkLost("the connection ended while a client was being connected")
 
     async def _open_stock(self, end: ChannelEnd, connect: Address, origin: Origin, answered: Answer) -> None:
         """The same with a channel of asyncssh's own.
@@ -339,7 +336,8 @@ class SshConnection:
     @property
     def _gone(self) -> bool:
         """Whether the connection has ended. asyncssh says so a moment after it has let its transport go."""
-        return getattr(self._conn, "_transport", self) is None or self._conn.is_closed()
+        transport = getattr(self._conn, "_transport", self)
+        return transport is None or (transport is self and self._conn.is_closed())
 
     def _disown(self, end: ChannelEnd) -> None:
         """The end got no channel here; what this connection has told it holds no longer."""
@@ -350,7 +348,7 @@ class SshConnection:
 
     def _own(self, end: ChannelEnd) -> None:
         self._ends.add(end)
-        end.on_closed = lambda: self._ends.discard(end)
+        end.on_closed = functools.partial(self._ends.discard, end)
         if self._paused:
             end.link_paused()
 

@@ -31,9 +31,12 @@ class Doubt:
         if self._timer is None:
             self._timer = self._loop.call_later(LATE, self._look)
 
-    def end(self, who: object) -> None:
-        """And no longer; `answered` says whether there was one."""
+    def end(self, who: object, *, answered: bool) -> None:
+        """And no longer: the server has answered, be it with a refusal; or will not any more."""
         self._waiting.pop(who, None)
+        if answered and self._late:
+            self._late = False
+            self._doubtful(False)
 
     def _look(self) -> None:
         """Whoever has waited for too long is forgotten: the next one may make it doubtful again."""
@@ -48,9 +51,3 @@ class Doubt:
             if not self._late:
                 self._late = True
                 self._doubtful(True)
-
-    def answered(self) -> None:
-        """The server has answered, be it with a refusal."""
-        if self._late:
-            self._late = False
-            self._doubtful(False)

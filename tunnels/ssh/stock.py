@@ -23,6 +23,9 @@ class StockSession:
         """The channel is open."""
         self._end.connection_made(StockChannel(chan))
 
+    def session_started(self) -> None:
+        """Nothing to do: data is taken from the first moment on."""
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._end, name)
 

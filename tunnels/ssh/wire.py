@@ -268,7 +268,7 @@ class Wire(asyncio.BufferedProtocol):
             if b"-cbc" not in conn._enc_alg_cs:  # noqa: SLF001
                 return
         elif pkttype > MSG_KEX_LAST and conn._kex_complete and not self._rekey_due():  # noqa: SLF001
-            sealer = self._find_sealer()
+            sealer = self._sealer if conn._send_encryption is self._sealing else self._find_sealer()  # noqa: SLF001
             payload = b"".join(args)
             if sealer is not None and len(payload) < LARGEST_PACKET - OVERHEAD:
                 sealed = self._seal(sealer, bytes((pkttype,)), payload)
