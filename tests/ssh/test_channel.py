@@ -102,7 +102,7 @@ class Far:
 
     def begin(self) -> None:
         """Ask the server for the channel."""
-        self.channel.open(self.end, self.answers.append, b"direct-tcpip", b"whereto")
+        self.channel.open(self.end, self.answers.append, String("direct-tcpip"), b"whereto")
 
     def confirm(self, *, window: int = INITIAL, largest: int = 32 * KIB, rest: bytes = b"") -> None:
         self.channel.process_open_confirmation(PEER, window, largest, SSHPacket(rest))

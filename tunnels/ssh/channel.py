@@ -19,13 +19,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from struct import Struct
 from typing import Any
 
 import asyncssh
 
 from tunnels.forwarding.channel import ChannelEnd
 from tunnels.ssh import channel_packets as packets
-from tunnels.ssh.channel_open import uint32
 from tunnels.ssh.kept import Kept
 from tunnels.ssh.window import Budget, Window
 from tunnels.ssh.wire import Wire
@@ -33,6 +33,9 @@ from tunnels.ssh.wire import Wire
 #: Bytes of data that the server may put into one packet. OpenSSH's client says 32 KiB (CHAN_TCP_PACKET_DEFAULT);
 #: what is larger saves us work for each packet, and makes others on the same connection wait longer.
 LARGEST_DATA = 64 * 1024
+
+_PAIR = Struct(">II")
+_NUMBER_AND_WINDOW = Struct(">III")
 
 #: Told once what the server has answered: None when the channel is open, an `asyncssh.ChannelOpenError` when it
 #: refuses, another error when the connection has ended. It must not raise.
@@ -92,14 +95,11 @@ class ForwardChannel:
     # --- opening ----------------------------------------------------------------------------------
 
     def open(self, end: ChannelEnd, then: Answer, kind: bytes, *args: bytes) -> None:
-        """Ask the server for a channel of this kind, and couple it to ``end``; then tell ``then``."""
+        """Ask the server for a channel of this kind, a string of SSH, and couple it to ``end``; then tell ``then``."""
         self._end = end
         self._opening = then
         self._conn.send_packet(
-            packets.MSG_OPEN,
-            uint32(len(kind)) + kind,
-            uint32(self._number) + uint32(self._in.left) + uint32(LARGEST_DATA),
-            *args,
+            packets.MSG_OPEN, kind, _NUMBER_AND_WINDOW.pack(self._number, self._in.left, LARGEST_DATA), *args
         )
 
     def process_open_confirmation(self, peer: int, window: int, largest: int, packet: Any) -> None:
@@ -213,7 +213,7 @@ class ForwardChannel:
             return
         if self._eof_wanted and not self._eof_sent:
             self._eof_sent = True
-            self._conn.send_packet(packets.MSG_EOF, uint32(self._peer))
+            self._conn.send_packet(packets.MSG_EOF, self._peer.to_bytes(4, "big"))
         if self._close_wanted:
             self._send_close()
 
@@ -251,7 +251,7 @@ class ForwardChannel:
     def _send_close(self) -> None:
         self._close_sent = True
         self._pending = None
-        self._conn.send_packet(packets.MSG_CLOSE, uint32(self._peer))
+        self._conn.send_packet(packets.MSG_CLOSE, self._peer.to_bytes(4, "big"))
         if self._close_got:
             self._tell()
 
@@ -291,7 +291,7 @@ class ForwardChannel:
             return
         more = self._in.grant()
         if more and not self._close_sent and not self._eof_got and not self._close_got:
-            self._conn.send_packet(packets.MSG_WINDOW_ADJUST, uint32(self._peer) + uint32(more))
+            self._conn.send_packet(packets.MSG_WINDOW_ADJUST, _PAIR.pack(self._peer, more))
 
     def _tell(self) -> None:
         """Tell the end what was kept, and then what came after it."""
@@ -347,7 +347,7 @@ class ForwardChannel:
     def request_came(self, *, wants_answer: bool) -> None:
         """The far end asks for something, and we have nothing to give."""
         if wants_answer and not self._close_sent:
-            self._conn.send_packet(packets.MSG_FAILURE, uint32(self._peer))
+            self._conn.send_packet(packets.MSG_FAILURE, self._peer.to_bytes(4, "big"))
 
     def _gone(self, exc: Exception | None) -> None:
         """Both sides have closed it, or the connection has ended."""

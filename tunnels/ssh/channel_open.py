@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+from struct import pack
 
 from tunnels.core.address import Address, TcpAddress
 from tunnels.forwarding.channel import Origin
@@ -14,23 +14,21 @@ def direct(connect: Address, origin: Origin) -> tuple[bytes, bytes]:
     RFC 4254 section 7.2; OpenSSH's PROTOCOL section 2.4, whose last two fields are reserved.
     """
     if isinstance(connect, TcpAddress):
-        host, port = origin
-        return b"direct-tcpip", _port_of(connect) + string(host) + uint32(port)
-    return b"direct-streamlocal@openssh.com", string(connect.path) + string("") + uint32(0)
+        host, whence = _raw(connect.host or "localhost"), _raw(origin[0])
+        layout = f">I{len(host)}sII{len(whence)}sI"  # for every client, hence in one go
+        return _TCP, pack(layout, len(host), host, connect.port, len(whence), whence, origin[1])
+    path = _raw(connect.path)
+    return _UNIX, pack(f">I{len(path)}sII", len(path), path, 0, 0)
 
 
-@functools.lru_cache(maxsize=64)
-def _port_of(connect: TcpAddress) -> bytes:
-    """The destination: of a local forward, the same for every client."""
-    return string(connect.host or "localhost") + uint32(connect.port)
+def _raw(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
 
 
-def string(text: str) -> bytes:
+def string(raw: bytes) -> bytes:
     """A string with its length."""
-    raw = text.encode("utf-8", "surrogateescape")
-    return uint32(len(raw)) + raw
+    return len(raw).to_bytes(4, "big") + raw
 
 
-def uint32(number: int) -> bytes:
-    """A number of four bytes."""
-    return number.to_bytes(4, "big")
+_TCP = string(b"direct-tcpip")
+_UNIX = string(b"direct-streamlocal@openssh.com")
