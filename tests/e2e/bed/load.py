@@ -291,6 +291,9 @@ class FarAway:
 
     def __init__(self, to: tuple[str, int], delay: float) -> None:
         self.host = LOOPBACK
+        self.round_trips = 0  #: how often a client has said something after the server had
+        self._spoke_last: socket.socket | None = None
+        self._lock = threading.Lock()
         self._to = to
         self._delay = delay
         self._service = Service(self._serve)
@@ -300,10 +303,10 @@ class FarAway:
         with socket.create_connection(self._to) as server:
             back = threading.Thread(target=self._carry, args=(server, client), daemon=True)
             back.start()
-            self._carry(client, server)
+            self._carry(client, server, is_client=True)
             back.join()
 
-    def _carry(self, source: socket.socket, target: socket.socket) -> None:
+    def _carry(self, source: socket.socket, target: socket.socket, *, is_client: bool = False) -> None:
         on_the_way: queue.SimpleQueue[tuple[float, bytes]] = queue.SimpleQueue()
 
         def arrive() -> None:
@@ -324,6 +327,9 @@ class FarAway:
                 data = source.recv(CHUNK)
             except OSError:
                 data = b""
+            with self._lock:
+                self.round_trips += is_client and self._spoke_last is not source
+                self._spoke_last = source
             on_the_way.put((time.monotonic() + self._delay, data))
         arriving.join()
 
