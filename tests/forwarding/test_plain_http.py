@@ -324,6 +324,20 @@ async def test_the_200_comes_when_the_far_end_has_answered_and_before_its_first_
             await until(lambda: channel.written == b"early")
 
 
+async def test_a_client_that_goes_when_its_server_has_no_answer_hurts_nobody_else() -> None:
+    """What a socket raises then would go up to whoever has read the end of the server: the whole connection."""
+    link = FakeLink()
+    async with proxy(link) as (it, port):
+        with connect(port) as peer:
+            await peer.send(GET)
+            channel = await link.channel()
+            await until(lambda: channel.written == SEEN)
+        await until(lambda: channel.eofs_written)
+        channel.deliver_eof()  # it is told so, and its system answers that it is not there any more
+        channel.lose()
+        await until(lambda: forgotten(it))
+
+
 async def test_a_tunnel_has_nothing_of_http_in_its_way() -> None:
     link = FakeLink()
     async with proxy(link) as (it, port):

@@ -855,6 +855,76 @@ async def test_asyncssh_finding_itself_disconnected_is_a_lost_link(
         assert repr(connection) == "<SshConnection: 0 channels>"
 
 
+@pytest.mark.usefixtures("stock")
+async def test_whatever_an_unknown_asyncssh_raises_the_client_is_told(
+    sshd: Sshd, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def has_changed(*_: object) -> None:
+        raise TypeError("create_connection() takes one more argument")
+
+    async with connected(sshd) as connection:
+        monkeypatch.setattr(its(connection), "create_connection", has_changed)
+        with pytest.raises(DialError, match="TypeError"):
+            await opened(connection, RecordingEnd(), TcpAddress(LOOPBACK, 9), VISITOR)
+        assert repr(connection) == "<SshConnection: 0 channels>"
+        assert not connection._doubt._waiting
+    assert "one more argument" in caplog.text
+
+
+async def test_a_bug_before_the_server_is_asked_is_told_and_leaves_nothing(
+    sshd: Sshd, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with connected(sshd) as connection:
+        with monkeypatch.context() as patched:
+            patched.setattr(its(connection), "send_packet", lambda *_: 1 // 0)
+            with pytest.raises(DialError, match="ZeroDivisionError"):
+                await opened(connection, RecordingEnd(), TcpAddress(LOOPBACK, 9), VISITOR)
+        assert not its(connection)._channels
+        assert repr(connection) == "<SshConnection: 0 channels>"
+    assert "ZeroDivisionError" in caplog.text
+
+
+@pytest.mark.parametrize("path", ["ours", "stock"])
+async def test_who_asks_for_a_channel_when_the_connection_is_closed_waits_for_the_next_one(
+    path: str, sshd: Sshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if path == "stock":
+        monkeypatch.setenv(fast_path.SWITCH, "off")
+    answers: list[Exception | None] = []
+    connection = await connect(profile(sshd), lambda _: None)
+    connection.open_channel(RecordingEnd(), TcpAddress(LOOPBACK, 9), VISITOR, answers.append)
+    closing = asyncio.get_running_loop().create_task(connection.aclose())
+    await turns(1)
+    connection.open_channel(RecordingEnd(), TcpAddress(LOOPBACK, 9), VISITOR, answers.append)
+    await closing
+    assert [type(answer) for answer in answers] == [LinkLost, LinkLost]
+
+
+@pytest.mark.parametrize("path", ["ours", "stock"])
+async def test_a_connection_that_we_close_ourselves_is_no_end_of_what_its_channels_carry(
+    path: str, sshd: Sshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a change of the network: a program would take half of an answer for all of it."""
+    if path == "stock":
+        monkeypatch.setenv(fast_path.SWITCH, "off")
+    end = RecordingEnd()
+    with destination() as (address, accept):
+        async with connected(sshd) as connection:
+            await opened(connection, end, address, VISITOR)
+            channel: Any = end.channel
+            channel.pause_reading()
+            channel.write_eof()
+            with await accept() as peer:
+                await peer.send(b"half of it")
+            if path == "stock":
+                await until(lambda: channel._chan._recv_state == "close_pending")
+            else:
+                await until(lambda: channel._close_got)
+            await connection.aclose()
+    assert "data" not in end.told
+    assert end.told.index("link lost") < end.told.index("lost")
+
+
 # --- a link that is full --------------------------------------------------------------------------
 
 

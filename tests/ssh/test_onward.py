@@ -9,6 +9,7 @@ import asyncssh
 import pytest
 
 from tests.forwarding.fakes import until
+from tests.ssh.plane import connected
 from tunnels.ssh.onward import Onward
 from tunnels.tasks import TaskScope
 
@@ -50,6 +51,16 @@ async def test_a_refusal_is_the_callers() -> None:
     with pytest.raises(asyncssh.ChannelOpenError) as caught:
         await onward.create_connection(lambda: None, "c", 22)
     assert caught.value is refusal
+
+
+async def test_a_jump_host_that_goes_meanwhile_is_not_taken_for_the_one_behind_it() -> None:
+    async with connected() as plane:
+        onward = Onward(plane.conn, "jump host b", TaskScope("test"), plane.wire)
+        opening = asyncio.get_running_loop().create_task(onward.create_connection(lambda: None, "c", 22))
+        await until(lambda: plane.conn._channels)
+        plane.conn.abort()
+        with pytest.raises(asyncssh.ChannelOpenError, match="SSH connection closed"):
+            await opening
 
 
 async def test_a_channel_that_nobody_waits_for_any_more_is_closed_when_it_comes() -> None:

@@ -647,6 +647,31 @@ async def test_after_the_loss_nothing_is_written_to_a_descriptor_that_may_be_som
 
 
 @pytest.mark.usefixtures("every_loop")
+async def test_a_close_that_comes_after_the_end_of_the_connection_is_no_end_of_a_channel(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """asyncssh has let its socket go, which still reads until the next turn; and has told nobody yet."""
+    async with connected() as plane:
+        end = RecordingEnd()
+        _, held = await plane.hold(end)
+        send: Any = plane.server.conn.send_packet
+        monkeypatch.setattr(  # as sshd does
+            plane.server.conn,
+            "send_packet",
+            lambda kind, *args, **more: kind == IGNORE or send(kind, *args, **more),
+        )
+        with Captured(plane.server) as captured:
+            held.chan.write(b"half of it")
+            held.chan.abort()
+            await turns()
+        plane.conn._force_close(asyncssh.ConnectionLost("gone"))
+        feed(plane.wire, captured.take())
+        assert end.told == ["made"]
+        await plane.gone()
+        assert isinstance(end.error, asyncssh.ConnectionLost)
+
+
+@pytest.mark.usefixtures("every_loop")
 async def test_a_connection_that_is_cut_in_the_middle_of_everything_ends_every_channel_once() -> None:
     async with connected() as plane:
         ends = [Talker(bytes(5 * MIB)) for _ in range(5)]

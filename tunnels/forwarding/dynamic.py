@@ -24,7 +24,8 @@ from tunnels.errors import BadSetting, DialError, ListenError
 from tunnels.forwarding.door import Door
 from tunnels.forwarding.local import ListeningForwarder, OnRefused, origin_of
 from tunnels.forwarding.plain_http import Lingering, PlainClient
-from tunnels.forwarding.relay import SocketEnd, reset
+from tunnels.forwarding.relay import SocketEnd
+from tunnels.forwarding.sockets import reset
 from tunnels.tasks import TaskScope
 
 #: Seconds from connecting to a complete request. A program does it at once; a stranger may not.

@@ -11,7 +11,7 @@ from tunnels import open_files
 from tunnels.core.address import EVERY_INTERFACE, TcpAddress
 from tunnels.errors import ListenError
 from tunnels.forwarding.ports import explain_bind_failure, hold, let_go
-from tunnels.forwarding.relay import reset
+from tunnels.forwarding.sockets import reset
 
 #: Clients the kernel queues while we are busy. Linux cuts it to net.core.somaxconn (4096 by default).
 BACKLOG = 512

@@ -8,6 +8,7 @@ Tunnels (SOCKS, CONNECT) never come this way.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -192,7 +193,8 @@ class Lingering(asyncio.Protocol):
         transport.set_protocol(self)
         if not transport.is_closing():
             transport.write(reply)
-            transport.write_eof()
+            with contextlib.suppress(OSError):  # it has gone in this very moment; connection_lost follows
+                transport.write_eof()
             transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:

@@ -23,13 +23,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
-import struct
 import threading
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from tunnels.forwarding.channel import Channel
+from tunnels.forwarding.sockets import descriptor, reset
 
 #: Bytes taken from a client before its channel is open: one typical first request and then some.
 EARLY_LIMIT = 64 * 1024
@@ -39,9 +38,6 @@ READ = 256 * 1024
 
 # Why reading from the socket is paused; it goes on when no reason is left.
 _EARLY, _CHANNEL, _LINK, _TURN = 1, 2, 4, 8
-
-# l_onoff, l_linger: closing sends RST and discards what is queued (socket(7), SO_LINGER).
-_LINGER_RESET = struct.pack("ii", 1, 0)
 
 
 class _Buffer(threading.local):
@@ -67,25 +63,6 @@ class Counters:
         self.to_socket = 0  #: bytes
 
 
-def reset(transport: asyncio.BaseTransport) -> None:
-    """Close a socket so that its peer sees a reset and not an end of file."""
-    sock = transport.get_extra_info("socket")
-    if sock is not None:
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
-        except OSError:  # already gone, or not a TCP socket: then abort() is all there is
-            pass
-    cast("asyncio.Transport", transport).abort()
-
-
-def descriptor(transport: asyncio.BaseTransport) -> int:
-    """Find the number of a transport's socket, which it keeps open until it says that it is closing; or -1."""
-    if getattr(transport, "filters", False):  # what is written has to go through it
-        return -1
-    sock = transport.get_extra_info("socket")
-    return -1 if sock is None else int(sock.fileno())
-
-
 class SocketEnd(asyncio.BufferedProtocol):
     """The end that holds the TCP socket: of a client, or of the destination of a remote forward."""
 
@@ -98,6 +75,7 @@ class SocketEnd(asyncio.BufferedProtocol):
         "_on_lost",
         "_on_made",
         "_paused",
+        "_resuming",
         "_send",
         "_stuck",
         "far",
@@ -124,6 +102,7 @@ class SocketEnd(asyncio.BufferedProtocol):
         self._buffer = _buffer.view
         self._file = -1  # descriptor of the socket
         self._stuck = False  # something is queued for the socket
+        self._resuming = False  # the transport tells us that nothing is any more
         self._send: Callable[[bytes | memoryview], object] | None = None  # the channel, once it is open
 
     # --- from the socket --------------------------------------------------------------------------
@@ -191,7 +170,9 @@ class SocketEnd(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         """The socket has taken everything."""
         self._stuck = False
+        self._resuming = True
         self.far.resume_reading()
+        self._resuming = False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is gone, and with it the reason for the channel."""
@@ -247,7 +228,9 @@ class SocketEnd(asyncio.BufferedProtocol):
 
     def close(self) -> None:
         """Close after what is queued."""
-        if not self.gone and self.transport is not None:
+        if self._resuming:  # asyncio's own transport would close twice
+            asyncio.get_running_loop().call_soon(self.close)
+        elif not self.gone and self.transport is not None:
             self.transport.close()
 
     def reset(self) -> None:

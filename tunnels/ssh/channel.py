@@ -95,12 +95,21 @@ class ForwardChannel:
     # --- opening ----------------------------------------------------------------------------------
 
     def open(self, end: ChannelEnd, then: Answer, kind: bytes, *args: bytes) -> None:
-        """Ask the server for a channel of this kind, a string of SSH, and couple it to ``end``; then tell ``then``."""
+        """Ask the server for a channel of this kind, a string of SSH, and couple it to ``end``; then tell ``then``.
+
+        Raises:
+            asyncssh.Error, OSError: it could not be asked. ``then`` is not told.
+
+        """
         self._end = end
         self._opening = then
-        self._conn.send_packet(
-            packets.MSG_OPEN, kind, _NUMBER_AND_WINDOW.pack(self._number, self._in.left, LARGEST_DATA), *args
-        )
+        ask = (kind, _NUMBER_AND_WINDOW.pack(self._number, self._in.left, LARGEST_DATA), *args)
+        try:
+            self._conn.send_packet(packets.MSG_OPEN, *ask)
+        except BaseException:  # told by this, and by nothing that comes later
+            self._end = self._opening = None
+            self._forget()
+            raise
 
     def process_open_confirmation(self, peer: int, window: int, largest: int, packet: Any) -> None:
         """The server has opened it, which `Wire` has not taken."""

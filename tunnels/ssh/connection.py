@@ -74,6 +74,7 @@ class SshConnection:
         self._scope = TaskScope("connection")
         self._inspector = Inspector(conn, self._scope, unlink=remote_unlink)
         self._paused = False
+        self._closing = False
         self._doubt = Doubt(self.expect_outage)
         self._wire = fast_path.install(conn)
         self._guard_link()
@@ -160,19 +161,26 @@ class SshConnection:
         self._doubt.begin(end)
         if self._wire is None:
             opening = self._open_stock(end, connect, origin, answered)
-            self._scope.spawn(opening, name=f"channel to {connect}")
+            task = self._scope.spawn(opening, name=f"channel to {connect}")
+            # It may be cancelled before it has begun.
+            task.add_done_callback(lambda it: answered(asyncio.CancelledError()) if it.cancelled() else None)
             return
         try:
             channel = ForwardChannel(self._conn, self._wire, self._round_trip_seconds, self._budget)
             channel.open(end, answered, *direct(connect, origin))
-        except _LOST as exc:
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the client is told
             answered(exc)
 
     def _why_not(self, exc: BaseException, connect: Address) -> DialError | LinkLost:
         """Why there is no channel."""
         if isinstance(exc, asyncssh.ChannelOpenError) and not self._gone:
             return channel_error(exc, connect)
-        return LinkLost("the connection ended while a client was being connected")
+        if isinstance(exc, (*_LOST, asyncio.CancelledError)):
+            return LinkLost("the connection ended while a client was being connected")
+        _log.error("opening a channel to %s ended with a bug", connect, exc_info=exc)
+        return DialError(
+            f"internal error: {type(exc).__name__}: {exc}", hint="`tunnels logs` has the details"
+        )
 
     async def _open_stock(self, end: ChannelEnd, connect: Address, origin: Origin, answered: Answer) -> None:
         """The same with a channel of asyncssh's own.
@@ -191,11 +199,8 @@ class SshConnection:
                 await self._conn.create_connection(session, host, connect.port, *origin)
             else:
                 await self._conn.create_unix_connection(session, connect.path)
-        except _LOST as exc:
+        except Exception as exc:  # noqa: BLE001 - a version that is not known may raise anything
             answered(exc)
-        except asyncio.CancelledError as exc:
-            answered(exc)
-            raise
         else:
             answered(None)
 
@@ -265,6 +270,9 @@ class SshConnection:
     async def aclose(self) -> None:
         """End the connection and everything on it, within `CLOSE_TIMEOUT` seconds."""
         self._on_lost = None
+        self._closing = True
+        for end in list(self._ends):  # a client must not take what it has got so far for everything
+            end.link_lost()
         self._say_goodbye()
         await self._scope.aclose()
         try:
@@ -337,7 +345,7 @@ class SshConnection:
     def _gone(self) -> bool:
         """Whether the connection has ended. asyncssh says so a moment after it has let its transport go."""
         transport = getattr(self._conn, "_transport", self)
-        return transport is None or (transport is self and self._conn.is_closed())
+        return self._closing or transport is None or (transport is self and self._conn.is_closed())
 
     def _disown(self, end: ChannelEnd) -> None:
         """The end got no channel here; what this connection has told it holds no longer."""

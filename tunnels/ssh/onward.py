@@ -51,8 +51,10 @@ class Onward:
                 channel.abort()
             elif exc is None:
                 opening.set_result(None)
-            else:
+            elif isinstance(exc, asyncssh.ChannelOpenError):
                 opening.set_exception(exc)
+            else:  # it is the jump host that has gone, and not the one behind it
+                opening.set_exception(asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, str(exc)))
 
         channel.open(carrier, answered, *direct(TcpAddress(host, port), ("", 0)))
         await opening

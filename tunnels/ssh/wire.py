@@ -153,6 +153,8 @@ class Wire(asyncio.BufferedProtocol):
         """Handle the whole packets in ``data[:size]``; return how many bytes they are."""
         self._heard_at = self._loop.time()
         conn, at = self._conn, 0
+        if conn._transport is None:  # noqa: SLF001 - it has ended; a close that comes now is no end of a channel
+            return size
         opener = self._opener if self._between else self._look_between()
         while True:
             if opener is None:
@@ -297,7 +299,7 @@ class Wire(asyncio.BufferedProtocol):
             self._send_data_slowly(channel, data, largest)
             return
         size = len(data)
-        if size <= _SMALL and size <= largest:
+        if 0 < size <= _SMALL and size <= largest:
             self._outlet.write(self._seal(sealer, _SMALL_HEADER.pack(MSG_DATA, channel, size), data))
             return
         plain, sealed = self._plain, self._sealed
