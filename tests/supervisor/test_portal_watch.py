@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import replace
 
 import pytest
 
 from tests.fakes import local, turns
 from tests.supervisor.rig import UNREACHABLE, WORK_DB, Rig, rigged, work_db
+from tests.supervisor.test_tunnel_network import CABLE, change
+from tunnels.core.backoff import CHANGE_INTERVAL
 from tunnels.core.captive import NO_DOUBT, Doubt, Manner, Verdict
 from tunnels.core.state import TunnelState
 from tunnels.errors import ErrorInfo, HostUnreachable, LoginRefused, NotSsh
@@ -71,6 +74,26 @@ async def test_the_tunnel_says_where_the_login_page_is_and_dials_when_it_has_gon
         rig.clock.advance(0)  # at once
         await rig.connected()
         assert rig.clock.alarms == [10.0]  # nothing is looked for while it is up
+
+
+@pytest.mark.parametrize("by", ["looking", "the network"])
+async def test_the_log_says_once_that_it_has_gone_whatever_was_the_reason_to_dial(
+    by: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    probe = Probe()
+    with caplog.at_level(logging.INFO, "tunnels"):
+        async with rigged(portals=probe) as rig:
+            await behind_a_login_page(rig, probe)
+            if by == "looking":
+                probe.verdict = NOTHING
+                rig.clock.advance(POLL)
+                await turns()
+            else:
+                change(rig, CABLE)
+            rig.clock.advance(CHANGE_INTERVAL)
+            await rig.connected()
+    said = [record.getMessage() for record in caplog.records]
+    assert said.count("the login page has gone") == 1
 
 
 async def test_observers_are_told_once_although_the_state_is_the_same() -> None:

@@ -106,8 +106,10 @@ class PortalWatch:
         return error
 
     def reached(self) -> None:
-        """The SSH server has let us in."""
+        """The SSH server has let us in: whatever was the reason to try again, a login page has gone."""
         self._reached = self._addresses
+        if self._portal is not None:
+            self._log.portal(None)
         self.stop()
 
     def stop(self) -> None:
