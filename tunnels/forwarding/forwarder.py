@@ -51,9 +51,8 @@ class Forwarder:
         self._failing_since: float | None = None  # of the monotonic clock
         self._on_change = on_change
         self.last_client_at = 0.0  #: when the last client went, in the event loop's time
-        self.visits: dict[
-            SocketEnd, Visit | None
-        ] = {}  #: every end until it is lost; whose, as soon as that is known
+        #: every end until it is lost; whose, as soon as that is known
+        self.visits: dict[SocketEnd, Visit | None] = {}
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.forward}: {self.state.value}, {self.counters.clients} clients>"

@@ -3,8 +3,9 @@
 asyncssh makes the connection, logs in, and stays what knows SSH: key exchanges, global requests, opening
 channels. What this takes from it, once the login is done, are the packets that carry data: all of them on
 the hot path. They are read into a buffer that all connections share, opened into a second one, handed to
-their channel as a view, and written to the client's socket from there; and the same way back. Every other
-packet goes to asyncssh as it came. While keys are exchanged, and with a cipher that is not AES-GCM, all do.
+their channel as a view, and written to the client's socket from there; and the same way back. A small
+packet is not worth the views, and becomes an object of its own. Every other packet goes to asyncssh as it
+came. While keys are exchanged, and with a cipher that is not AES-GCM, all do.
 
 How asyncssh and this share a connection
     asyncssh's counts of packets and nonces are the only ones. What is sealed or opened here begins with them
@@ -101,7 +102,7 @@ class Wire(asyncio.BufferedProtocol):
         conn.pause_writing = self.pause_writing
         conn.resume_writing = self.resume_writing
         transport.set_write_buffer_limits(high=0, low=0)
-        if isinstance(transport, asyncssh.SSHTCPChannel | Carrier):  # a connection inside another one
+        if self._outlet.file < 0:  # a connection inside another one
             conn.data_received = self._data_received
         elif self._find_opener() is not None:
             transport.set_protocol(self)
