@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.daemon.served import PaperDaemon, forward, serving, tunnel
+from tests.forwarding.fakes import until
 from tunnels import __version__, control_socket, paths
 from tunnels.client import Client
 from tunnels.core.framing import MAX_FRAME_BYTES
@@ -340,8 +341,7 @@ async def test_a_socket_that_is_removed_is_made_again(monkeypatch: pytest.Monkey
     monkeypatch.setattr(control, "CHECK_INTERVAL", 0.01)
     async with serving():
         shutil.rmtree(paths.runtime_dir())
-        while not paths.socket_path().exists():
-            await asyncio.sleep(0.001)
+        await until(paths.socket_path().exists)
         reader, writer = await asyncio.open_unix_connection(paths.socket_path())
         assert b"hello" in await reader.readline()
         writer.close()

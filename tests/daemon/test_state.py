@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from tests.forwarding.fakes import until
 from tunnels import desired_state, paths
 from tunnels.daemon import state
 from tunnels.daemon.state import StateKeeper
@@ -58,8 +59,7 @@ async def test_what_could_not_be_written_is_tried_again_and_said_once(
     written.keeper.write()
     written.keeper.write()
     written.full = False
-    while not written.states:
-        await asyncio.sleep(0.001)
+    await until(lambda: written.states)
     assert [message.partition(":")[0] for message in caplog.messages] == [
         "what should be up could not be written down",
         "what should be up is written down again",

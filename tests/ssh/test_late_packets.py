@@ -11,6 +11,7 @@ import asyncssh
 from asyncssh.constants import MSG_CHANNEL_REQUEST
 from asyncssh.packet import Boolean, String, UInt32
 
+from tests.forwarding.fakes import until
 from tunnels.ssh.late_packets import tolerate_late_packets
 
 
@@ -86,8 +87,7 @@ async def test_a_question_on_a_channel_that_is_closed_but_not_yet_read_to_its_en
         chan.pause_reading()
         writer.write(b"hello")
         writer.write_eof()
-        while chan._recv_state != "close_pending":
-            await asyncio.sleep(0.001)
+        await until(lambda: chan._recv_state == "close_pending")
         ask_on(server, chan._recv_chan)
         await echo(conn)
         chan.resume_reading()
